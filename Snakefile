@@ -1,0 +1,36 @@
+# Reproducible test-time training for the ARC Prize: the contents page.
+#
+#   tasks - subset - folds - adapter per fold - candidates - rescored candidates - submission - score
+#
+# One direction, one file after each step. README.md says what each target holds.
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config.yaml"
+
+
+wildcard_constraints:
+    dataset=r"[A-Za-z0-9_]+",
+    subset=r"[A-Za-z0-9_]+",
+    model=r"[A-Za-z0-9_-]+",
+    run=r"[A-Za-z0-9_]+(-seed\d+)?",
+    task=r"[^/]+",
+    split=r"\d+folds-seed\d+",
+    key=r"[0-9a-f]{12}",
+    fold=r"\d+",
+
+
+include: "rules/common.smk"
+include: "rules/tasks.smk"
+include: "rules/base_model.smk"
+include: "rules/adapters.smk"
+include: "rules/predictions.smk"
+include: "rules/scores.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        f"results/score_{config['run']}.json",

@@ -1,0 +1,197 @@
+# Helpers, named for what they return. The words' meaning is in arcfold.runs; here is how it meets the rules.
+import functools
+import os
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(workflow.basedir) / "workflow_scripts"))
+
+from arcfold import runs
+from arcfold.datasets import count_tasks, dataset_entries, dataset_files
+from arcfold.files import InputError, check_schema
+from arcfold.models import model_files
+from arcfold.sources import hash_of_code
+
+
+def says_its_line(function):
+    """What is wrong with the config or a requested run ends the workflow with one line."""
+
+    @functools.cache
+    def told(*arguments):
+        try:
+            return function(*arguments)
+        except InputError as error:
+            sys.exit(f"error: {error}")
+
+    functools.update_wrapper(told, function)
+    return told
+
+
+@says_its_line
+def checked_config():
+    check_schema(config, "config", "config")
+    runs.check_config(config, "config")
+    return config
+
+
+checked_config()
+
+
+@says_its_line
+def get_run(name):
+    return runs.resolve_run(config, name, lambda dataset: count_tasks(config, dataset))
+
+
+@says_its_line
+def get_settings(stage, key):
+    return runs.settings_of_key(config, stage, key)
+
+
+@says_its_line
+def get_tasks_file(dataset):
+    return runs.tasks_file(config, dataset)
+
+
+@says_its_line
+def get_model_entry(name):
+    if name not in config["models"]:
+        raise InputError(f"model {name}: unknown, expected one of {', '.join(config['models'])}")
+    return config["models"][name]
+
+
+@says_its_line
+def get_model_folder(name):
+    entry = get_model_entry(name)
+    return entry["path"] if "path" in entry else f"results/models/{name}"
+
+
+@says_its_line
+def get_model_files(name):
+    """The files of a local base model; the folder of one that a rule fetches."""
+    folder = get_model_folder(name)
+    if "path" not in get_model_entry(name):
+        return [folder]
+    return [f"{folder}/{file}" for file in model_files(folder)]
+
+
+@says_its_line
+def get_dataset_files(dataset):
+    runs.check_dataset(config, dataset)
+    return dataset_files(config, dataset)
+
+
+@functools.cache
+def get_code(script):
+    """A hash of what a rule's script and the modules behind it say."""
+    return hash_of_code(Path(workflow.basedir) / "workflow_scripts" / f"{script}.py")
+
+
+def get_split(wildcards):
+    """Number of folds and seed of a folder of the store, '8folds-seed0'."""
+    folds, seed = wildcards.split.split("folds-seed")
+    return int(folds), int(seed)
+
+
+def in_store(stage, name):
+    """The path of a run's file in the store."""
+
+    def path(wildcards):
+        return f"{get_run(wildcards.run).store(stage)}/{name.format(**wildcards)}"
+
+    return path
+
+
+def earlier_in_store(stage, earlier, name):
+    """The path of an earlier stage's file for a store folder of `stage`."""
+
+    def path(wildcards):
+        settings = get_settings(stage, wildcards.key)
+        folder = runs.store_path(earlier, wildcards.dataset, *get_split(wildcards), settings)
+        return f"{folder}/{name.format(**wildcards)}"
+
+    return path
+
+
+def stage_param(stage, section):
+    """The slice of the settings that one section names."""
+
+    def settings(wildcards):
+        return get_settings(stage, wildcards.key)[section]
+
+    return settings
+
+
+def stage_model_record(stage):
+    def path(wildcards):
+        return f"results/models/{get_settings(stage, wildcards.key)['model']}.json"
+
+    return path
+
+
+def stage_model_files(stage):
+    def paths(wildcards):
+        return get_model_files(get_settings(stage, wildcards.key)["model"])
+
+    return paths
+
+
+def stage_model_folder(stage):
+    def path(wildcards):
+        return get_model_folder(get_settings(stage, wildcards.key)["model"])
+
+    return path
+
+
+def all_folds(pattern):
+    """One path for each fold of the run."""
+
+    def paths(wildcards):
+        return [pattern.format(run=wildcards.run, fold=fold) for fold in range(get_run(wildcards.run).folds)]
+
+    return paths
+
+
+def run_param(section):
+    def settings(wildcards):
+        return get_run(wildcards.run).settings[section]
+
+    return settings
+
+
+def stage_model_dtype(stage):
+    def dtype(wildcards):
+        model = get_settings(stage, wildcards.key)["model"]
+        return get_model_entry(model).get("dtype", "auto")
+
+    return dtype
+
+
+@says_its_line
+def get_dataset_config(dataset):
+    """The entries of the config that a dataset is made by, in the config's layout."""
+    runs.check_dataset(config, dataset)
+    return {"datasets": dataset_entries(config, dataset), "subsets": {}}
+
+
+@says_its_line
+def get_subset_files(subset, key):
+    if subset not in config["subsets"]:
+        raise InputError(f"subset {subset}: unknown, expected one of {', '.join(config['subsets'])}")
+    return [runs.tasks_file(config, dataset) for dataset in config["subsets"][subset][key]]
+
+
+@says_its_line
+def get_solved_tasks_file(dataset):
+    """The tasks of a run that can be scored: those of a dataset whose solutions are known."""
+    entry = config["datasets"].get(dataset, {})
+    if "challenges" in entry and "solutions" not in entry:
+        raise InputError(
+            f"dataset {dataset}: no solutions to score against, expected a key datasets/{dataset}/solutions "
+            "(ask for results/runs/{run}/submission.json instead)"
+        )
+    return runs.tasks_file(config, dataset)
+
+
+def get_link_target(wildcards, input, output):
+    """The path from a link's folder to what it shows."""
+    return os.path.relpath(input[0], Path(output[0]).parent)

@@ -1,0 +1,83 @@
+# Predictions: the search for candidates, and their log-probabilities in other views.
+
+
+rule search_candidates:
+    input:
+        tasks=lambda wildcards: get_tasks_file(wildcards.dataset),
+        folds=earlier_in_store("candidates", "folds", "folds.json"),
+        model=stage_model_record("candidates"),
+        weights=stage_model_files("candidates"),
+        adapter=earlier_in_store("candidates", "adapters", "fold-{fold}"),
+    output:
+        "results/store/candidates/{dataset}/{split}/{key}/fold-{fold}.json",
+    log:
+        "results/logs/search_candidates/{dataset}/{split}/{key}/fold-{fold}.log",
+    conda:
+        "../envs/cpu.yaml"
+    threads: config["threads"]
+    resources:
+        gpu=1,
+    params:
+        base=stage_model_folder("candidates"),
+        dtype=stage_model_dtype("candidates"),
+        seed=lambda wildcards: get_split(wildcards)[1],
+        settings=stage_param("candidates", "search"),
+        threads=config["threads"],
+        code=get_code("search_candidates"),
+    message:
+        "searching fold {wildcards.fold} of {wildcards.dataset}, {wildcards.split}"
+    script:
+        "../workflow_scripts/search_candidates.py"
+
+
+rule rescore_candidates:
+    input:
+        tasks=lambda wildcards: get_tasks_file(wildcards.dataset),
+        model=stage_model_record("rescored"),
+        weights=stage_model_files("rescored"),
+        adapter=earlier_in_store("rescored", "adapters", "fold-{fold}"),
+        candidates=earlier_in_store("rescored", "candidates", "fold-{fold}.json"),
+    output:
+        "results/store/rescored/{dataset}/{split}/{key}/fold-{fold}.json",
+    log:
+        "results/logs/rescore_candidates/{dataset}/{split}/{key}/fold-{fold}.log",
+    conda:
+        "../envs/cpu.yaml"
+    threads: config["threads"]
+    resources:
+        gpu=1,
+    params:
+        base=stage_model_folder("rescored"),
+        dtype=stage_model_dtype("rescored"),
+        seed=lambda wildcards: get_split(wildcards)[1],
+        longest=lambda wildcards: stage_param("rescored", "search")(wildcards)["longest"],
+        settings=stage_param("rescored", "rescoring"),
+        threads=config["threads"],
+        code=get_code("rescore_candidates"),
+    message:
+        "rescoring fold {wildcards.fold} of {wildcards.dataset}, {wildcards.split}"
+    script:
+        "../workflow_scripts/rescore_candidates.py"
+
+
+use rule link_folds as link_candidates with:
+    input:
+        in_store("candidates", "fold-{fold}.json"),
+    output:
+        "results/runs/{run}/candidates/fold-{fold}.json",
+    log:
+        "results/logs/link_candidates/{run}/fold-{fold}.log",
+
+
+use rule link_folds as link_rescored with:
+    input:
+        in_store("rescored", "fold-{fold}.json"),
+    output:
+        "results/runs/{run}/rescored/fold-{fold}.json",
+    log:
+        "results/logs/link_rescored/{run}/fold-{fold}.log",
+
+
+localrules:
+    link_candidates,
+    link_rescored,

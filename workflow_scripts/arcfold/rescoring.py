@@ -1,0 +1,185 @@
+"""Log-probabilities of given replies, all replies to a prompt in one pass behind it.
+
+The prompt is run once. Replies that begin alike share those tokens too: they make a tree, each of
+whose nodes is run once and sees the prompt and its ancestors.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from arcfold.decoding import Arena, Decoder, Segment, chain, default_budget, open_decoder, weight_bytes
+
+Question = tuple[Sequence[int], Sequence[Sequence[int]]]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a rescoring is, for a progress bar."""
+
+    done: int
+    """Questions whose replies are all scored."""
+    replies: int
+    """Replies of those questions."""
+    tokens: int
+    """Tokens run so far, prompts included."""
+
+
+def reply_log_probs(
+    model: torch.nn.Module,
+    questions: Sequence[Question],
+    *,
+    memory_budget: int | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> list[list[float]]:
+    """log p(reply | prompt) for each reply of each question `(prompt, replies)`, in their order.
+
+    `model` is a transformers causal language model (or a PeftModel with LoRA) in eval mode on its
+    device; log-softmax in fp32 over the whole vocabulary, summed in fp64 over all tokens of the
+    reply (the end token is one of them, where the reply has it). An empty reply has log-probability 0.
+
+    `memory_budget`: bytes for keys and values, all questions of a pass together; None finds one. A
+    question that needs more is run all the same, alone. The same call gives the same bytes.
+
+    Raises ValueError for an empty prompt, InputError for a model that can't be run this way.
+    """
+    if any(not len(prompt) for prompt, _ in questions):
+        raise ValueError("a prompt is empty, expected at least one token")
+    scored: list[list[float]] = [[] for _ in questions]
+    longest = max((len(prompt) + max(map(len, replies), default=0) for prompt, replies in questions), default=0)
+    with open_decoder(model, longest) as decoder:
+        budget = default_budget(decoder.layout, weight_bytes(model)) if memory_budget is None else memory_budget
+        room = max(1, min(decoder.pass_tokens, budget // decoder.layout.token_bytes))
+        done = tokens = 0
+        for batch in _batches(questions, room):
+            trees = [_Tree(number, *questions[number]) for number in batch]
+            for tree, log_probs in zip(trees, _score(decoder, trees, room), strict=True):
+                scored[tree.number] = log_probs
+            done += len(batch)
+            tokens += sum(tree.size for tree in trees)
+            if progress is not None:
+                progress(Progress(done, sum(map(len, scored)), tokens))
+    return scored
+
+
+class _Tree:
+    """A question's replies as a tree of tokens: node 0 is the prompt's last token, then one node a token.
+
+    The last token of a reply is looked up in its parent's probabilities and needs no node.
+    """
+
+    def __init__(self, number: int, prompt: Sequence[int], replies: Sequence[Sequence[int]]) -> None:
+        self.number = number
+        self.prompt = list(prompt)
+        self.paths: list[list[int]] = []
+        """For each reply the nodes whose successors its tokens are."""
+        self.replies = [list(tokens) for tokens in replies]
+        self.branches: list[tuple[list[int], list[int]]] = []
+        """(nodes that a branch builds on, without node 0; tokens of its new nodes), in the nodes' order."""
+        children: list[dict[int, int]] = [{}]
+        for tokens in self.replies:
+            path, old = [0], True
+            for token in tokens[:-1]:
+                node = children[path[-1]].get(token)
+                if node is None:
+                    if old:
+                        self.branches.append((path[1:], []))
+                    old = False
+                    node = len(children)
+                    children[path[-1]][token] = node
+                    children.append({})
+                    self.branches[-1][1].append(token)
+                path.append(node)
+            self.paths.append(path if tokens else [])
+        self.nodes = len(children)
+        self.users: list[list[tuple[int, int]]] = [[] for _ in children]
+        """For each node the (reply, step) whose token is looked up in its successors' probabilities."""
+        for reply, path in enumerate(self.paths):
+            for step, node in enumerate(path):
+                self.users[node].append((reply, step))
+
+    @property
+    def size(self) -> int:
+        return len(self.prompt) + self.nodes - 1
+
+
+def _batches(questions: Sequence[Question], room: int) -> Iterator[list[int]]:
+    """Numbers of the questions, longest prompts first, as many together as have `room` tokens in all."""
+    order = sorted(
+        (number for number, (_, replies) in enumerate(questions) if len(replies)),
+        key=lambda number: (-len(questions[number][0]), number),
+    )
+    batch: list[int] = []
+    used = 0
+    for number in order:
+        prompt, replies = questions[number]
+        need = len(prompt) + sum(map(len, replies))
+        if batch and used + need > room:
+            yield batch
+            batch, used = [], 0
+        batch.append(number)
+        used += need
+    if batch:
+        yield batch
+
+
+def _score(decoder: Decoder, trees: Sequence[_Tree], room: int) -> list[list[float]]:
+    """The log-probabilities of each tree's replies, in passes of `room` tokens (or one segment that has more)."""
+    terms: list[list[list[float]]] = [[[0.0] * len(path) for path in tree.paths] for tree in trees]
+    pending: list[tuple[int, list[int], Segment]] = []
+    used = 0
+    for number, tree in enumerate(trees):
+        arena = decoder.arena(tree.size)
+        for nodes, segment in _segments(tree, arena):
+            if pending and used + len(segment.tokens) > room:
+                _look_up(decoder, trees, pending, terms)
+                pending, used = [], 0
+            pending.append((number, nodes, segment))
+            used += len(segment.tokens)
+    _look_up(decoder, trees, pending, terms)
+    return [[math.fsum(values) for values in of_tree] for of_tree in terms]
+
+
+def _segments(tree: _Tree, arena: Arena) -> Iterator[tuple[list[int], Segment]]:
+    """Each branch as a segment, with its nodes; the first one follows the prompt in the same segment."""
+    device = arena.layout.device
+    length = len(tree.prompt)
+    _, tokens = tree.branches[0] if tree.branches else ([], [])
+    outputs = list(range(length - 1, length + len(tokens)))
+    yield list(range(len(outputs))), chain(arena, tree.prompt + tokens, 0, outputs, None)
+    for path, tokens in tree.branches[1:]:
+        # Node n > 0 stands right behind the prompt's last token, node 0, in the arena.
+        seen = torch.tensor([*range(length), *(length - 1 + node for node in path)], device=device)
+        node = arena.length - length + 1
+        segment = chain(arena, tokens, length + len(path), list(range(len(tokens))), seen)
+        yield list(range(node, node + len(tokens))), segment
+
+
+def _look_up(
+    decoder: Decoder,
+    trees: Sequence[_Tree],
+    pending: Sequence[tuple[int, list[int], Segment]],
+    terms: list[list[list[float]]],
+) -> None:
+    """Runs the pending segments in one pass and puts log p(token | what precedes it) into `terms`."""
+    log_probs = decoder.log_probs([segment for _, _, segment in pending])
+    row = 0
+    rows: list[int] = []
+    tokens: list[int] = []
+    targets: list[tuple[list[float], int]] = []
+    for number, nodes, _ in pending:
+        for node in nodes:
+            for reply, step in trees[number].users[node]:
+                rows.append(row)
+                tokens.append(trees[number].replies[reply][step])
+                targets.append((terms[number][reply], step))
+            row += 1
+    device = log_probs.device
+    where = torch.tensor([rows, tokens], dtype=torch.long, device=device)
+    values = log_probs[where[0], where[1]].tolist()
+    for (of_reply, step), value in zip(targets, values, strict=True):
+        of_reply[step] = value

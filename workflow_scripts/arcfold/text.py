@@ -1,0 +1,166 @@
+"""Between grids and token ids, in the text format that a base model was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from arcfold.files import InputError
+from arcfold.tasks import LONGEST_SIDE, N_COLOURS, Grid, Pair, Task, grid_problem
+
+NEWLINE = "\n"
+
+
+@dataclass(frozen=True)
+class TextFormat:
+    """How a pair is written. Rows are joined by a newline; a cell is its digit, one token.
+
+    start: tokens once at the head of a prompt
+    before_input, after_input: tokens around the input's rows; the second ends where a reply begins
+    after_output: tokens behind the output's rows; the last one ends the reply
+    """
+
+    start: tuple[str, ...]
+    before_input: tuple[str, ...]
+    after_input: tuple[str, ...]
+    after_output: tuple[str, ...]
+
+    @property
+    def end(self) -> str:
+        return self.after_output[-1]
+
+    @property
+    def longest_reply(self) -> int:
+        """Tokens of the reply with the largest grid; 931 in the embedded model's format."""
+        return LONGEST_SIDE * LONGEST_SIDE + LONGEST_SIDE - 1 + len(self.after_output)
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """Every token that the format uses, each once."""
+        digits = tuple(str(colour) for colour in range(N_COLOURS))
+        used = (*digits, NEWLINE, *self.start, *self.before_input, *self.after_input, *self.after_output)
+        return tuple(dict.fromkeys(used))
+
+
+_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghjklmnpqrstuvwxyz"
+
+FORMATS: dict[str, TextFormat] = {
+    # the embedded model's card
+    "embedded": TextFormat((), ("I",), (NEWLINE, "O"), (NEWLINE, "<eos>")),
+    # the ARChitects' 2024 models: letters once at the start, then I…, +/-=O…
+    "architects": TextFormat(tuple(_LETTERS), ("I",), (NEWLINE, "+", "/", "-", "=", "O"), (NEWLINE, "</s>")),
+    # NVARC 2025, Qwen3 with 16 tokens: a chat turn for each grid
+    "nvarc": TextFormat(
+        (), ("<|im_start|>", "user", NEWLINE), ("<|im_end|>", "<|im_start|>", "assistant", NEWLINE), ("<|im_end|>",)
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids, and for each one whether it belongs to an output (its rows and what ends them)."""
+
+    ids: tuple[int, ...]
+    in_output: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class Codec:
+    """A text format with the token ids of one model's tokenizer."""
+
+    format: TextFormat
+    ids: Mapping[str, int]
+
+    def __post_init__(self) -> None:
+        missing = [token for token in self.format.tokens if token not in self.ids]
+        if missing:
+            raise InputError(f"the tokenizer has no single token for {missing[0]!r}, which the text format needs")
+
+    @property
+    def end(self) -> int:
+        """The id that ends a reply."""
+        return self.ids[self.format.end]
+
+    @property
+    def longest_reply(self) -> int:
+        return self.format.longest_reply
+
+    @cached_property
+    def _colours(self) -> dict[int, int]:
+        return {self.ids[str(colour)]: colour for colour in range(N_COLOURS)}
+
+    def _ids(self, tokens: Sequence[str]) -> list[int]:
+        return [self.ids[token] for token in tokens]
+
+    def _rows(self, grid: Grid) -> list[int]:
+        made: list[int] = []
+        for place, row in enumerate(grid):
+            if place:
+                made.append(self.ids[NEWLINE])
+            made += [self.ids[str(cell)] for cell in row]
+        return made
+
+    def question(self, grid: Grid) -> list[int]:
+        """The ids from the head of a pair to the place where its reply begins."""
+        return [*self._ids(self.format.before_input), *self._rows(grid), *self._ids(self.format.after_input)]
+
+    def reply(self, grid: Grid) -> list[int]:
+        """The ids of the reply that is this grid, the end included."""
+        return [*self._rows(grid), *self._ids(self.format.after_output)]
+
+    def decode(self, reply: Sequence[int]) -> Grid | None:
+        """The grid of a reply's ids; None if they are no grid (ragged, empty, over 30 × 30, foreign tokens).
+
+        encode and decode are inverse to each other, so that one grid has one reply.
+        """
+        tail = self._ids(self.format.after_output)
+        if list(reply[len(reply) - len(tail) :]) != tail:
+            return None
+        rows: list[list[int]] = [[]]
+        for token in reply[: len(reply) - len(tail)]:
+            if token == self.ids[NEWLINE]:
+                rows.append([])
+            elif token in self._colours:
+                rows[-1].append(self._colours[token])
+            else:
+                return None
+        return None if grid_problem(rows) else tuple(tuple(row) for row in rows)
+
+    def demonstrations(self, pairs: Sequence[Pair]) -> Encoded:
+        """The head of a prompt with these pairs, every output known."""
+        ids, in_output = self._ids(self.format.start), [False] * len(self.format.start)
+        for pair in pairs:
+            assert pair.output is not None
+            question, reply = self.question(pair.input), self.reply(pair.output)
+            ids += question + reply
+            in_output += [False] * len(question) + [True] * len(reply)
+        return Encoded(tuple(ids), tuple(in_output))
+
+    def prompt(self, task: Task, test_index: int, longest: int) -> tuple[int, ...]:
+        """The ids of all demonstrations and one test input, up to the place where the reply begins.
+
+        A prompt that, with the longest reply, exceeds `longest` tokens loses demonstrations,
+        last first; the test input is never cut. Raises InputError if it does not fit alone.
+        """
+        question = self.question(task.test[test_index].input)
+        for kept in range(len(task.train), -1, -1):
+            head = self.demonstrations(task.train[:kept]).ids
+            if len(head) + len(question) + self.longest_reply <= longest:
+                return (*head, *question)
+        needed = len(self.format.start) + len(question) + self.longest_reply
+        raise InputError(
+            f"task {task.id}, test[{test_index}]: the prompt needs {needed} tokens without any demonstration, "
+            f"expected at most {longest} (search/longest)"
+        )
+
+    def longest_prompt(self, task: Task) -> int:
+        """Tokens of all demonstrations and the test input that makes the longest prompt."""
+        head = len(self.demonstrations(task.train).ids)
+        return head + max(len(self.question(pair.input)) for pair in task.test)
+
+
+def codec_with_own_ids(name: str) -> Codec:
+    """A format with ids in the order of its tokens: enough to measure lengths without any model."""
+    text_format = FORMATS[name]
+    return Codec(text_format, {token: index for index, token in enumerate(text_format.tokens)})

@@ -1,0 +1,19 @@
+"""Writes what later steps need to know of a base model: its content hash and the ids of its text format."""
+
+from arcfold.files import write_json
+from arcfold.jobs import job
+from arcfold.models import model_record
+
+
+def main(name: str, folder: str, text_format: str, output: str) -> None:
+    write_json(output, model_record(name, folder, text_format), "model")
+
+
+if "snakemake" in globals():
+    with job(snakemake.log[0]):
+        main(
+            snakemake.wildcards.model,
+            snakemake.params.folder,
+            snakemake.params.text_format,
+            snakemake.output[0],
+        )

@@ -1,0 +1,43 @@
+"""Draws a task with a run's attempts and their probabilities."""
+
+from arcfold.files import InputError, new_file
+from arcfold.jobs import job
+from arcfold.pictures import Panel, draw_rows
+from arcfold.predictions import read_rescored, read_submission
+from arcfold.selection import product_of_experts
+from arcfold.tasks import read_tasks
+
+
+def main(tasks: str, task_id: str, rescored: list[str], submission: str, run: str, output: str) -> None:
+    found = {task.id: task for task in read_tasks(tasks)}
+    if task_id not in found:
+        raise InputError(f"{tasks}: no task {task_id}, expected one of {', '.join(list(found)[:20])} …")
+    task = found[task_id]
+    rows = [
+        [Panel(f"demonstration {place}", pair.input), Panel("output", pair.output)]
+        for place, pair in enumerate(task.train, start=1)
+    ]
+    candidates, attempts = read_rescored(rescored)[task_id], read_submission(submission)[task_id]
+    for place, pair in enumerate(task.test):
+        values = {candidate.grid: product_of_experts(candidate) for candidate in candidates[place]}
+        row = [Panel(f"test input {place + 1}", pair.input)]
+        for number, grid in enumerate(attempts[place], start=1):
+            told = f", mean log p {values[grid]:.2f}" if grid in values else ", filled"
+            row.append(Panel(f"attempt {number}{told}", grid, None if pair.output is None else grid == pair.output))
+        if pair.output is not None:
+            row.append(Panel("output", pair.output))
+        rows.append(row)
+    with new_file(output) as temporary:
+        temporary.write_text(draw_rows(f"{task_id} in {run}", rows), encoding="utf-8")
+
+
+if "snakemake" in globals():
+    with job(snakemake.log[0]):
+        main(
+            snakemake.input.tasks,
+            snakemake.wildcards.task,
+            snakemake.input.rescored,
+            snakemake.input.submission,
+            snakemake.wildcards.run,
+            snakemake.output[0],
+        )

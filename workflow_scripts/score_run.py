@@ -1,0 +1,73 @@
+"""Scores a run's submission and records where the result comes from."""
+
+from typing import Any
+
+from arcfold.datasets import check_solved
+from arcfold.files import read_json, write_json
+from arcfold.folds import check_partition
+from arcfold.jobs import job
+from arcfold.predictions import read_rescored, read_submission
+from arcfold.provenance import hash_inputs, provenance
+from arcfold.scoring import score_task, total_score
+from arcfold.selection import ranked
+from arcfold.tasks import read_tasks
+
+
+def main(
+    tasks: str,
+    folds: str,
+    record: str,
+    adapters: list[str],
+    candidates: list[str],
+    rescored: list[str],
+    submission: str,
+    run: dict[str, Any],
+    output: str,
+) -> None:
+    all_tasks = read_tasks(tasks)
+    check_solved(all_tasks, run["dataset"])
+    check_partition(read_json(folds, "folds")["folds"], [task.id for task in all_tasks], folds)
+    attempts, found = read_submission(submission), read_rescored(rescored)
+    method = run["settings"]["selection"]["method"]
+    scores = {
+        task.id: score_task(
+            task,
+            attempts[task.id],
+            [[candidate.grid for candidate in ranked(outputs, method)] for outputs in found[task.id]],
+        )
+        for task in all_tasks
+    }
+    steps = {
+        "train_adapter": [read_json(f"{adapter}/training.json")["provenance"] for adapter in adapters],
+        "search_candidates": [read_json(path)["provenance"] for path in candidates],
+        "rescore_candidates": [read_json(path)["provenance"] for path in rescored],
+    }
+    made: dict[str, Any] = {**total_score(scores), "tasks": scores}
+    made["provenance"] = provenance(
+        inputs=hash_inputs(tasks=tasks, folds=folds, submission=submission),
+        run=run,
+        model={key: read_json(record)[key] for key in ("name", "hash")},
+        seconds_of_folds={step: [each["seconds"] for each in folds_of] for step, folds_of in steps.items()},
+        devices_of_folds={step: [each["device"] for each in folds_of] for step, folds_of in steps.items()},
+        peak_host_mib={step: max(each["peak_host_mib"] for each in folds_of) for step, folds_of in steps.items()},
+    )
+    write_json(output, made, "score")
+    print(
+        f"{run['name']} on {run['dataset']}: score {made['score']:.2f} % of {made['n_tasks']} tasks, "
+        f"{made['score_outputs']:.2f} % of {made['n_outputs']} outputs, oracle {made['oracle']:.2f} %"
+    )
+
+
+if "snakemake" in globals():
+    with job(snakemake.log[0]):
+        main(
+            snakemake.input.tasks,
+            snakemake.input.folds,
+            snakemake.input.model,
+            snakemake.input.adapters,
+            snakemake.input.candidates,
+            snakemake.input.rescored,
+            snakemake.input.submission,
+            snakemake.params.run,
+            snakemake.output[0],
+        )

@@ -1,0 +1,79 @@
+"""Finds all replies of at least min_prob to a fold's test inputs, in several views."""
+
+from typing import Any
+
+from arcfold.devices import lease
+from arcfold.files import read_json, write_json
+from arcfold.jobs import job
+from arcfold.progress import progress_bar
+from arcfold.provenance import Stopwatch, hash_inputs, provenance
+from arcfold.tasks import tasks_by_id
+
+
+def main(
+    *,
+    tasks: str,
+    folds: str,
+    fold: int,
+    record: str,
+    base: str,
+    dtype: str,
+    adapter: str,
+    seed: int,
+    settings: dict[str, Any],
+    threads: int,
+    output: str,
+) -> None:
+    watch = Stopwatch()
+    # torch is loaded only now, when the job has its device
+    from arcfold.candidates import Drafts, candidates_to_json, groups, queries, take_looks
+    from arcfold.models import check_length, codec_of, load_base, prepare_torch, with_adapter
+    from arcfold.search import search
+
+    device = prepare_torch(threads)
+    watch.lap("import")
+    model_record = read_json(record, "model")
+    check_length(model_record, settings["longest"], "search/longest")
+    looks = take_looks(
+        tasks_by_id(tasks, read_json(folds, "folds")["folds"][fold]),
+        codec_of(model_record),
+        views=settings["views"],
+        longest=settings["longest"],
+        seed=seed,
+        purpose="inference views",
+    )
+    watch.lap("prompts")
+    model = with_adapter(load_base(base, device, dtype), adapter, model_record)
+    watch.lap("load")
+    with progress_bar("search", len(looks.looks)) as progress:
+        found = search(
+            model,
+            queries(looks),
+            end=looks.codec.end,
+            min_prob=settings["min_prob"],
+            drafts=Drafts(looks),
+            groups=groups(looks),
+            progress=progress,
+        )
+    watch.lap("search")
+    made = {"fold": fold, "min_prob": settings["min_prob"], "tasks": candidates_to_json(looks, found)}
+    inputs = hash_inputs(tasks=tasks, folds=folds, model=record, adapter=f"{adapter}/training.json")
+    made["provenance"] = provenance(inputs=inputs, watch=watch, settings=settings)
+    write_json(output, made, "candidates")
+
+
+if "snakemake" in globals():
+    with job(snakemake.log[0], snakemake.params.threads), lease(snakemake.resources.gpu):
+        main(
+            tasks=snakemake.input.tasks,
+            folds=snakemake.input.folds,
+            fold=int(snakemake.wildcards.fold),
+            record=snakemake.input.model,
+            base=snakemake.params.base,
+            dtype=snakemake.params.dtype,
+            adapter=snakemake.input.adapter,
+            seed=snakemake.params.seed,
+            settings=snakemake.params.settings,
+            threads=snakemake.params.threads,
+            output=snakemake.output[0],
+        )

@@ -1,0 +1,33 @@
+"""Chooses two attempts for each test input and writes Kaggle's submission."""
+
+from typing import Any
+
+from arcfold.files import InputError, write_json
+from arcfold.jobs import job
+from arcfold.predictions import read_rescored
+from arcfold.selection import ranked, two_attempts
+from arcfold.tasks import read_tasks
+
+
+def main(tasks: str, rescored: list[str], settings: dict[str, Any], output: str) -> None:
+    found = read_rescored(rescored)
+    submission = {}
+    for task in read_tasks(tasks):
+        if task.id not in found:
+            raise InputError(f"{tasks}: task {task.id} is in no fold's rescored file")
+        attempts = [
+            two_attempts(ranked(candidates, settings["method"]), pair.input)
+            for pair, candidates in zip(task.test, found[task.id], strict=True)
+        ]
+        submission[task.id] = [{"attempt_1": first, "attempt_2": second} for first, second in attempts]
+    write_json(output, submission, "submission")
+
+
+if "snakemake" in globals():
+    with job(snakemake.log[0]):
+        main(
+            snakemake.input.tasks,
+            snakemake.input.rescored,
+            snakemake.params.settings,
+            snakemake.output[0],
+        )
