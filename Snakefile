@@ -17,6 +17,7 @@ wildcard_constraints:
     model=r"[A-Za-z0-9_-]+",
     run=r"[A-Za-z0-9_]+(-seed\d+)?",
     task=r"[^/]+",
+    adapter=r"[A-Za-z0-9_]+",
     split=r"\d+folds-seed\d+",
     key=r"[0-9a-f]{12}",
     fold=r"\d+",

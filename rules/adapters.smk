@@ -1,4 +1,4 @@
-# Test-time training: one LoRA for each fold.
+# LoRAs: one for each fold, trained at test time, and those that runs may start from.
 
 
 rule train_adapter:
@@ -7,6 +7,7 @@ rule train_adapter:
         folds=earlier_in_store("adapters", "folds", "folds.json"),
         model=stage_model_record("adapters"),
         weights=stage_model_files("adapters"),
+        init=get_init,
     output:
         directory("results/store/adapters/{dataset}/{split}/{key}/fold-{fold}"),
     log:
@@ -27,6 +28,33 @@ rule train_adapter:
         "training on fold {wildcards.fold} of {wildcards.dataset}, {wildcards.split}"
     script:
         "../workflow_scripts/train_adapter.py"
+
+
+rule pretrain_adapter:
+    input:
+        tasks=lambda wildcards: get_pretraining(wildcards.adapter)["tasks"],
+        model=f"results/models/{config['model']}.json",
+        weights=lambda wildcards: get_model_files(config["model"]),
+    output:
+        directory("results/adapters/{adapter}"),
+    log:
+        "results/logs/pretrain_adapter/{adapter}.log",
+    conda:
+        "../envs/cpu.yaml"
+    threads: config["threads"]
+    resources:
+        gpu=1,
+    params:
+        base=lambda wildcards: get_model_folder(config["model"]),
+        dtype=lambda wildcards: get_model_entry(config["model"]).get("dtype", "auto"),
+        seed=config["seed"],
+        settings=lambda wildcards: get_pretraining(wildcards.adapter)["settings"],
+        threads=config["threads"],
+        code=get_code("pretrain_adapter"),
+    message:
+        "pretraining {wildcards.adapter}"
+    script:
+        "../workflow_scripts/pretrain_adapter.py"
 
 
 use rule link_folds as link_adapter with:

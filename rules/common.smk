@@ -8,6 +8,7 @@ sys.path.append(str(Path(workflow.basedir) / "workflow_scripts"))
 
 from arcfold import runs
 from arcfold.datasets import count_tasks, dataset_entries, dataset_files
+from arcfold.leakage import check_leaks, leaks, subset_of_adapter
 from arcfold.files import InputError, check_schema
 from arcfold.models import model_files
 from arcfold.sources import hash_of_code
@@ -40,6 +41,15 @@ checked_config()
 @says_its_line
 def get_run(name):
     return runs.resolve_run(config, name, lambda dataset: count_tasks(config, dataset))
+
+
+@says_its_line
+def get_leaks(name):
+    """What a run's base model and adapter have seen of its tasks; refused unless the config allows it."""
+    run = get_run(name)
+    found = leaks(config, run)
+    check_leaks(found, config["allow_seen"], name)
+    return found
 
 
 @says_its_line
@@ -96,6 +106,7 @@ def in_store(stage, name):
     """The path of a run's file in the store."""
 
     def path(wildcards):
+        get_leaks(wildcards.run)
         return f"{get_run(wildcards.run).store(stage)}/{name.format(**wildcards)}"
 
     return path
@@ -195,3 +206,20 @@ def get_solved_tasks_file(dataset):
 def get_link_target(wildcards, input, output):
     """The path from a link's folder to what it shows."""
     return os.path.relpath(input[0], Path(output[0]).parent)
+
+
+def get_init(wildcards):
+    """The pretrained adapter that a fold starts from, if any."""
+    init = get_settings("adapters", wildcards.key)["training"].get("init")
+    return [] if init is None else [f"results/adapters/{init}"]
+
+
+@says_its_line
+def get_pretraining(name):
+    """Tasks file, base model and training settings of a pretrained adapter, by its name."""
+    subset, rank = subset_of_adapter(config, name)
+    return {
+        "tasks": runs.tasks_file(config, subset),
+        "model": config["model"],
+        "settings": runs.pretraining_settings(config, rank),
+    }

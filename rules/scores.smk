@@ -37,6 +37,7 @@ rule score_run:
         "../envs/cpu.yaml"
     params:
         run=lambda wildcards: get_run(wildcards.run).to_json(),
+        leaks=lambda wildcards: get_leaks(wildcards.run),
         code=get_code("score_run"),
     message:
         "score of {wildcards.run}"

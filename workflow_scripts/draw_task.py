@@ -13,16 +13,17 @@ def main(tasks: str, task_id: str, rescored: list[str], submission: str, run: st
     if task_id not in found:
         raise InputError(f"{tasks}: no task {task_id}, expected one of {', '.join(list(found)[:20])} …")
     task = found[task_id]
-    rows = [
+    shown = [
         [Panel(f"demonstration {place}", pair.input), Panel("output", pair.output)]
         for place, pair in enumerate(task.train, start=1)
     ]
+    rows = [[panel for pair in shown[start : start + 2] for panel in pair] for start in range(0, len(shown), 2)]
     candidates, attempts = read_rescored(rescored)[task_id], read_submission(submission)[task_id]
     for place, pair in enumerate(task.test):
         values = {candidate.grid: product_of_experts(candidate) for candidate in candidates[place]}
         row = [Panel(f"test input {place + 1}", pair.input)]
         for number, grid in enumerate(attempts[place], start=1):
-            told = f", mean log p {values[grid]:.2f}" if grid in values else ", filled"
+            told = f", log p {values[grid]:.1f}" if grid in values else ", filled"
             row.append(Panel(f"attempt {number}{told}", grid, None if pair.output is None else grid == pair.output))
         if pair.output is not None:
             row.append(Panel("output", pair.output))

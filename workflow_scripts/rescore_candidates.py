@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from arcfold.devices import lease
 from arcfold.files import read_json, write_json
 from arcfold.jobs import job
 from arcfold.progress import progress_bar
@@ -21,16 +20,17 @@ def main(
     seed: int,
     longest: int,
     settings: dict[str, Any],
+    gpus: int,
     threads: int,
     output: str,
 ) -> None:
     watch = Stopwatch()
-    # torch is loaded only now, when the job has its device
+    # torch and transformers are loaded here, where the time counts
     from arcfold.candidates import questions, rescored_to_json, take_looks
-    from arcfold.models import check_length, codec_of, load_base, prepare_torch, with_adapter
+    from arcfold.models import check_length, codec_of, compute_device, load_base, load_libraries, with_adapter
     from arcfold.rescoring import reply_log_probs
 
-    device = prepare_torch(threads)
+    load_libraries()
     watch.lap("import")
     model_record = read_json(record, "model")
     check_length(model_record, longest, "search/longest")
@@ -44,11 +44,13 @@ def main(
         purpose="scoring views",
     )
     watch.lap("prompts")
-    model = with_adapter(load_base(base, device, dtype), adapter, model_record)
-    watch.lap("load")
-    with progress_bar("rescoring", len(looks.looks)) as progress:
-        log_probs = reply_log_probs(model, questions(looks, found["tasks"]), progress=progress)
-    watch.lap("rescoring")
+    with compute_device(gpus, threads) as device:
+        watch.lap("wait for a device")
+        model = with_adapter(load_base(base, device, dtype), adapter, model_record)
+        watch.lap("load")
+        with progress_bar("rescoring", len(looks.looks)) as progress:
+            log_probs = reply_log_probs(model, questions(looks, found["tasks"]), progress=progress)
+        watch.lap("rescoring")
     made = {"fold": found["fold"], "tasks": rescored_to_json(looks, found["tasks"], log_probs)}
     inputs = hash_inputs(tasks=tasks, candidates=candidates, model=record, adapter=f"{adapter}/training.json")
     made["provenance"] = provenance(inputs=inputs, watch=watch, settings=settings)
@@ -56,7 +58,7 @@ def main(
 
 
 if "snakemake" in globals():
-    with job(snakemake.log[0], snakemake.params.threads), lease(snakemake.resources.gpu):
+    with job(snakemake.log[0], snakemake.params.threads):
         main(
             tasks=snakemake.input.tasks,
             candidates=snakemake.input.candidates,
@@ -67,6 +69,7 @@ if "snakemake" in globals():
             seed=snakemake.params.seed,
             longest=snakemake.params.longest,
             settings=snakemake.params.settings,
+            gpus=snakemake.resources.gpu,
             threads=snakemake.params.threads,
             output=snakemake.output[0],
         )

@@ -22,6 +22,7 @@ def main(
     rescored: list[str],
     submission: str,
     run: dict[str, Any],
+    leaks: list[dict[str, Any]],
     output: str,
 ) -> None:
     all_tasks = read_tasks(tasks)
@@ -42,7 +43,8 @@ def main(
         "search_candidates": [read_json(path)["provenance"] for path in candidates],
         "rescore_candidates": [read_json(path)["provenance"] for path in rescored],
     }
-    made: dict[str, Any] = {**total_score(scores), "tasks": scores}
+    # what the base model or a pretrained adapter had seen of these tasks: none, or allowed by the config
+    made: dict[str, Any] = {**total_score(scores), "leakage": leaks, "tasks": scores}
     made["provenance"] = provenance(
         inputs=hash_inputs(tasks=tasks, folds=folds, submission=submission),
         run=run,
@@ -69,5 +71,6 @@ if "snakemake" in globals():
             snakemake.input.rescored,
             snakemake.input.submission,
             snakemake.params.run,
+            snakemake.params.leaks,
             snakemake.output[0],
         )

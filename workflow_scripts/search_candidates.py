@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from arcfold.devices import lease
 from arcfold.files import read_json, write_json
 from arcfold.jobs import job
 from arcfold.progress import progress_bar
@@ -21,16 +20,17 @@ def main(
     adapter: str,
     seed: int,
     settings: dict[str, Any],
+    gpus: int,
     threads: int,
     output: str,
 ) -> None:
     watch = Stopwatch()
-    # torch is loaded only now, when the job has its device
+    # torch and transformers are loaded here, where the time counts
     from arcfold.candidates import Drafts, candidates_to_json, groups, queries, take_looks
-    from arcfold.models import check_length, codec_of, load_base, prepare_torch, with_adapter
+    from arcfold.models import check_length, codec_of, compute_device, load_base, load_libraries, with_adapter
     from arcfold.search import search
 
-    device = prepare_torch(threads)
+    load_libraries()
     watch.lap("import")
     model_record = read_json(record, "model")
     check_length(model_record, settings["longest"], "search/longest")
@@ -43,19 +43,21 @@ def main(
         purpose="inference views",
     )
     watch.lap("prompts")
-    model = with_adapter(load_base(base, device, dtype), adapter, model_record)
-    watch.lap("load")
-    with progress_bar("search", len(looks.looks)) as progress:
-        found = search(
-            model,
-            queries(looks),
-            end=looks.codec.end,
-            min_prob=settings["min_prob"],
-            drafts=Drafts(looks),
-            groups=groups(looks),
-            progress=progress,
-        )
-    watch.lap("search")
+    with compute_device(gpus, threads) as device:
+        watch.lap("wait for a device")
+        model = with_adapter(load_base(base, device, dtype), adapter, model_record)
+        watch.lap("load")
+        with progress_bar("search", len(looks.looks)) as progress:
+            found = search(
+                model,
+                queries(looks),
+                end=looks.codec.end,
+                min_prob=settings["min_prob"],
+                drafts=Drafts(looks),
+                groups=groups(looks),
+                progress=progress,
+            )
+        watch.lap("search")
     made = {"fold": fold, "min_prob": settings["min_prob"], "tasks": candidates_to_json(looks, found)}
     inputs = hash_inputs(tasks=tasks, folds=folds, model=record, adapter=f"{adapter}/training.json")
     made["provenance"] = provenance(inputs=inputs, watch=watch, settings=settings)
@@ -63,7 +65,7 @@ def main(
 
 
 if "snakemake" in globals():
-    with job(snakemake.log[0], snakemake.params.threads), lease(snakemake.resources.gpu):
+    with job(snakemake.log[0], snakemake.params.threads):
         main(
             tasks=snakemake.input.tasks,
             folds=snakemake.input.folds,
@@ -74,6 +76,7 @@ if "snakemake" in globals():
             adapter=snakemake.input.adapter,
             seed=snakemake.params.seed,
             settings=snakemake.params.settings,
+            gpus=snakemake.resources.gpu,
             threads=snakemake.params.threads,
             output=snakemake.output[0],
         )

@@ -27,6 +27,7 @@ from arcfold.files import InputError, read_json, write_json
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 BASE = "base.json"
+FILES = (CONFIG, WEIGHTS, BASE)
 EMBEDDINGS = ("embed_tokens", "lm_head")
 
 _PREFIX = "base_model.model."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from arcfold.files import InputError
@@ -32,24 +33,35 @@ def load_dataset(config: Mapping[str, Any], name: str) -> list[Task]:
         return find_task(name)
     if "of" in entry:
         tasks = load_dataset(config, entry["of"])
-        return shortest_tasks(tasks, prompt_lengths(tasks), entry["shortest"], entry.get("skip", 0))
+        try:
+            return shortest_tasks(tasks, prompt_lengths(tasks), entry["shortest"], entry.get("skip", 0))
+        except InputError as error:
+            raise InputError(f"config: datasets/{name}: {error}") from None
     if "challenges" in entry:
         return read_kaggle(entry["challenges"], entry.get("solutions"))
     return read_tasks(entry["tasks"])
 
 
 def count_tasks(config: Mapping[str, Any], name: str) -> int:
-    """The number of tasks of a dataset."""
+    """The number of tasks of a dataset. Raises InputError as load_dataset and dataset_files do."""
     entry = config["datasets"].get(name, {})
+    dataset_files(config, name)
     return entry["shortest"] if "shortest" in entry else len(load_dataset(config, name))
 
 
 def dataset_files(config: Mapping[str, Any], name: str) -> list[str]:
-    """The files of the user's that a dataset is read from, directly or through the dataset it is taken of."""
+    """The files of the user's that a dataset is read from, directly or through the dataset it is taken of.
+
+    Raises InputError, naming file and key, for one that is missing.
+    """
     entry = config["datasets"].get(name, {})
     if "of" in entry:
         return dataset_files(config, entry["of"])
-    return [entry[key] for key in ("tasks", "challenges", "solutions") if key in entry]
+    keys = [key for key in ("tasks", "challenges", "solutions") if key in entry]
+    for key in keys:
+        if not Path(entry[key]).is_file():
+            raise InputError(f"config: datasets/{name}/{key}: {entry[key]}: no such file, expected a JSON file")
+    return [entry[key] for key in keys]
 
 
 def dataset_entries(config: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -131,7 +131,8 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         yield temporary
-        _with_default_mode(temporary, 0o777)
+        for made in (temporary, *temporary.rglob("*")):
+            _with_default_mode(made, 0o777 if made.is_dir() else 0o666)
         if path.is_dir():
             shutil.rmtree(path)
         os.replace(temporary, path)
@@ -140,7 +141,7 @@ def new_folder(path: str | Path) -> Iterator[Path]:
 
 
 def _with_default_mode(path: Path, mode: int) -> None:
-    """mkstemp and mkdtemp make private files; a result should be as readable as any other file."""
+    """mkstemp, mkdtemp and safetensors make private files; a result should be as readable as any other file."""
     mask = os.umask(0)
     os.umask(mask)
     path.chmod(mode & ~mask)

@@ -44,13 +44,14 @@ def job(log: str | Path, threads: int = 1) -> Iterator[None]:
     Standard error goes to the log too. An InputError ends the process with status 1, its line last on
     both; any other error leaves its traceback in the log and a line on standard error that says so.
     """
-    # before torch is loaded: its thread pools read these once
-    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[variable] = str(threads)
+    # before torch is loaded: its thread pools read the first two once; with the third it asks NVML
+    # whether there are devices, which leaves CUDA untouched until the job has leased its own
+    os.environ |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    os.environ |= {"PYTORCH_NVML_BASED_CUDA_CHECK": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     original = sys.stderr
     with open(log, "w", encoding="utf-8", buffering=1) as stream:
-        sys.stderr = _Tee(original, stream)  # type: ignore[assignment]
+        sys.stderr = _Tee(original, stream)
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
         for chatty in ("httpx", "transformers", "peft", "datasets", "filelock"):
             logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from arcfold.devices import lease
 from arcfold.files import InputError, hash_of_files, read_json
 from arcfold.text import FORMATS, Codec
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
+
+log = logging.getLogger(__name__)
 
 WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
@@ -94,20 +99,38 @@ def check_length(record: Mapping[str, Any], longest: int, key: str) -> None:
     """Raises InputError when the config asks for longer sequences than the model has positions."""
     if record["positions"] is not None and longest > record["positions"]:
         raise InputError(
-            f"config: settings/{key}: {longest}, expected at most {record['positions']}, the positions of {record['name']}"
+            f"config: settings/{key}: {longest}, expected at most {record['positions']}, "
+            f"the positions of {record['name']}"
         )
 
 
-def prepare_torch(threads: int) -> torch.device:
-    """Loads torch for a job: number of threads, repeatable kernels; tells the device to compute on."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+@contextlib.contextmanager
+def compute_device(gpus: int, threads: int) -> Iterator[torch.device]:
+    """Leases `gpus` devices and readies torch for a job: number of threads, repeatable kernels.
+
+    Load the libraries first (`load_libraries`) and lease then: what takes seconds need not hold a
+    device. CUDA reads which devices it may see when it is first used, and no import uses it (`jobs`
+    makes torch ask NVML instead); that the lease was in time is checked. Without a GPU the device
+    is the CPU.
+    """
     import torch
 
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with lease(gpus) as devices:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        if devices and torch.version.cuda is None:
+            log.warning("this torch is built without CUDA: computing on the CPU")
+            devices = ()
+        if devices and torch.cuda.device_count() < gpus:
+            raise InputError(f"devices {', '.join(devices)}: torch sees {torch.cuda.device_count()}, expected {gpus}")
+        yield torch.device("cuda" if devices else "cpu")
+
+
+def load_libraries() -> None:
+    """Imports what `load_base` and `with_adapter` use: seconds that a job need not hold a device for."""
+    import peft  # noqa: F401
+    from transformers import AutoModelForCausalLM  # noqa: F401
 
 
 def load_base(folder: str | Path, device: torch.device, dtype: str = "auto") -> PreTrainedModel:

@@ -22,7 +22,7 @@ PALETTE = (
     "#870C25",
 )
 LONGEST_SIDE = 150.0
-GAP = 22.0
+GAP = 24.0
 CAPTION = 18.0
 
 

@@ -88,6 +88,14 @@ def resolve_run(config: Config, name: str, count_tasks: Callable[[str], int]) ->
     )
 
 
+def pretraining_settings(config: Config, rank: int) -> dict[str, Any]:
+    """The training settings of a pretrained adapter, with the config's default model."""
+    model = config["models"][config["model"]].get("settings", {}).get("training", {})
+    settings = _merged(config["settings"]["training"], config["pretraining"], model)
+    settings.pop("init", None)
+    return settings | {"rank": rank}
+
+
 def settings_of_key(config: Config, stage: str, key: str) -> dict[str, Any]:
     """The stage settings that a folder name of the store stands for.
 
@@ -129,7 +137,10 @@ def check_config(config: Config, where: str) -> None:
     models = config["models"]
     for key, entry in [("model", config), *((f"runs/{name}/model", entry) for name, entry in config["runs"].items())]:
         if "model" in entry and entry["model"] not in models:
-            raise InputError(f"{where}: {key}: unknown model {entry['model']!r}, expected one of {', '.join(models)}")
+            raise InputError(
+                f"{where}: {key}: unknown model {entry['model']!r}, expected one of {', '.join(models)}"
+                f"{_guess(entry['model'], list(models))}"
+            )
     for name, entry in models.items():
         if entry["format"] not in FORMATS:
             expected = ", ".join(FORMATS)
@@ -139,6 +150,8 @@ def check_config(config: Config, where: str) -> None:
         (f"runs/{name}/dataset", entry["dataset"]) for name, entry in config["runs"].items() if "dataset" in entry
     ]
     named += [(f"datasets/{name}/of", entry["of"]) for name, entry in config["datasets"].items() if "of" in entry]
+    for name, entry in models.items():
+        named += [(f"models/{name}/seen", dataset) for dataset in entry.get("seen", [])]
     for name, entry in config["subsets"].items():
         named += [(f"subsets/{name}/{key}", dataset) for key in ("of", "not_in") for dataset in entry[key]]
     for key, dataset in named:
@@ -161,13 +174,24 @@ def check_config(config: Config, where: str) -> None:
 
 
 def _check_no_circle(config: Config, where: str) -> None:
-    for name in config["datasets"]:
-        seen, current = {name}, config["datasets"][name].get("of")
-        while current in config["datasets"]:
-            if current in seen:
-                raise InputError(f"{where}: datasets/{name}/of: goes round in a circle through {current}")
-            seen.add(current)
-            current = config["datasets"][current].get("of")
+    """Raises InputError if a dataset or subset is made, over any number of steps, of itself."""
+
+    def made_of(name: str) -> list[str]:
+        if name in config["subsets"]:
+            return [*config["subsets"][name]["of"], *config["subsets"][name]["not_in"]]
+        entry = config["datasets"].get(name, {})
+        return [entry["of"]] if "of" in entry else []
+
+    for name in [*config["datasets"], *config["subsets"]]:
+        seen, waiting = set(), made_of(name)
+        while waiting:
+            current = waiting.pop()
+            if current == name:
+                kind = "subsets" if name in config["subsets"] else "datasets"
+                raise InputError(f"{where}: {kind}/{name}/of: goes round in a circle, expected other datasets")
+            if current not in seen:
+                seen.add(current)
+                waiting += made_of(current)
 
 
 def _implied_folds(name: str) -> int | str | None:
@@ -206,14 +230,17 @@ def _guess(name: str, known: list[str]) -> str:
 
 def _settings(config: Config, model: str, entry: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The config's common settings, under those of the model, under those of the run."""
-    merged: dict[str, dict[str, Any]] = {}
-    for layer in (config["settings"], config["models"][model].get("settings", {}), entry.get("settings", {})):
-        for section, values in layer.items():
-            below = merged.setdefault(section, {})
-            # the two ways to give the warm-up exclude each other: the upper layer's replaces the lower's
-            if "warmup_steps" in values:
-                below.pop("warmup_ratio", None)
-            if "warmup_ratio" in values:
-                below.pop("warmup_steps", None)
-            below.update(values)
+    layers = (config["settings"], config["models"][model].get("settings", {}), entry.get("settings", {}))
+    return {section: _merged(*(layer.get(section, {}) for layer in layers)) for section in config["settings"]}
+
+
+def _merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """One section of the settings, each layer laid over those before it."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        # the two ways to give the warm-up exclude each other: the upper layer's replaces the lower's
+        for given, other in (("warmup_steps", "warmup_ratio"), ("warmup_ratio", "warmup_steps")):
+            if given in layer:
+                merged.pop(other, None)
+        merged.update(layer)
     return merged

@@ -18,7 +18,7 @@ def score_task(task: Task, attempts: Attempts, candidates: Attempts) -> dict[str
     one of its attempts equals the known output in every cell; the task's score is the share of its
     correct test inputs. rank counts from 1 and is None where no candidate is right.
     """
-    outputs = []
+    outputs: list[dict[str, Any]] = []
     for pair, tried, found in zip(task.test, attempts, candidates, strict=True):
         ranks = [place for place, grid in enumerate(found, start=1) if grid == pair.output]
         outputs.append(
@@ -28,7 +28,7 @@ def score_task(task: Task, attempts: Attempts, candidates: Attempts) -> dict[str
                 "n_candidates": len(found),
             }
         )
-    return {"score": sum(output["correct"] for output in outputs) / len(outputs), "outputs": outputs}
+    return {"score": sum(bool(output["correct"]) for output in outputs) / len(outputs), "outputs": outputs}
 
 
 def total_score(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -129,6 +129,12 @@ def read_tasks(path: str | Path) -> list[Task]:
     return [task_from_json(task_id, task, str(path)) for task_id, task in value.items()]
 
 
+def with_all_pairs(task: Task) -> Task:
+    """The task with the test pairs whose outputs are known among its demonstrations."""
+    known = tuple(pair for pair in task.test if pair.output is not None)
+    return Task(task.id, task.train + known, task.test)
+
+
 def tasks_by_id(path: str | Path, ids: Sequence[str]) -> list[Task]:
     """The tasks of a file with these ids, in the order of the ids. Raises InputError for a missing one."""
     found = {task.id: task for task in read_tasks(path)}
@@ -210,7 +216,7 @@ def find_task(task_id: str) -> list[Task]:
 def shortest_tasks(tasks: Sequence[Task], lengths: Mapping[str, int], count: int, skip: int = 0) -> list[Task]:
     """The `count` tasks of the smallest length behind the first `skip`, ties by id."""
     if skip + count > len(tasks):
-        raise InputError(f"datasets: {skip} + {count} tasks are asked for where there are {len(tasks)}")
+        raise InputError(f"{skip} + {count} tasks are asked for, expected at most the {len(tasks)} that there are")
     return sorted(tasks, key=lambda task: (lengths[task.id], task.id))[skip : skip + count]
 
 

@@ -29,14 +29,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from arcfold.adapters import LoraSpec, fresh_weights, load_adapter, make_spec, save_adapter
-from arcfold.files import InputError, hash_of, new_folder, write_json
+from arcfold.adapters import FILES, LoraSpec, fresh_weights, load_adapter, make_spec, save_adapter
+from arcfold.files import InputError, hash_of, hash_of_files, new_folder, write_json
 
 log = logging.getLogger(__name__)
 
 IGNORED = -100
 BACKENDS = ("trl", "packed")
 OPTIMIZERS = ("adamw", "adamw_8bit")
+
+# torch refuses deterministic matrix products on a GPU without this, and looks once, at the first product of a process.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Sample:
 
     def label_tokens(self) -> int:
         """Number of tokens with a loss; the first has none, since nothing stands before it."""
-        return sum(label != IGNORED for label in self.labels[1:])
+        return len(self.labels) - 1 - self.labels[1:].count(IGNORED)
 
 
 @dataclass(frozen=True)
@@ -127,8 +130,6 @@ class Job:
     """Where to resume from and to save to; exists when set."""
     checkpoint_seconds: float
     """Least time between two checkpoints."""
-    fingerprint: str
-    """Hash of all that decides the result: a checkpoint of another job is not used."""
     progress: Progress
     report_to: str = "none"
 
@@ -199,7 +200,7 @@ def make_schedule(n_samples: int, settings: TrainingSettings) -> Schedule:
         wanted = settings.warmup_steps
     else:
         assert settings.warmup_ratio is not None
-        wanted = math.ceil(settings.warmup_ratio * steps - 1e-9)  # 0.1 × 30 is 3, not 4
+        wanted = math.ceil(settings.warmup_ratio * steps - 1e-9)  # 0.1 of 30 is 3, not 4
     warmup = min(wanted, steps // 2)
     note = None
     if warmup < wanted:
@@ -246,8 +247,8 @@ def train_adapter(
     schedule = make_schedule(len(samples), settings)
     if schedule.note:
         log.warning(schedule.note)
-    fingerprint = _fingerprint(samples, settings, spec, weights, base_record, backend, base_model)
     if checkpoints is not None:
+        fingerprint = _fingerprint(samples, settings, base_model, base_record, init, backend)
         _prepare_checkpoints(checkpoints, fingerprint)
     job = Job(
         samples=samples,
@@ -257,7 +258,6 @@ def train_adapter(
         weights=weights,
         checkpoints=checkpoints,
         checkpoint_seconds=checkpoint_seconds,
-        fingerprint=fingerprint,
         progress=Progress(schedule.steps, progress),
         report_to=report_to,
     )
@@ -344,26 +344,24 @@ def _start(
 
 
 def _fingerprint(
-    samples: tuple[Sample, ...],
+    samples: Sequence[Sample],
     settings: TrainingSettings,
-    spec: LoraSpec,
-    weights: Mapping[str, Tensor],
-    base_record: Mapping[str, str],
-    backend: str,
     base_model: nn.Module,
+    base_record: Mapping[str, str],
+    init: Path | None,
+    backend: str,
 ) -> str:
+    """A hash of all that decides the result."""
     parameter = next(base_model.parameters())
-    sums = {key: float(tensor.double().abs().sum()) for key, tensor in weights.items()}
     return hash_of(
         {
             "samples": [[sample.input_ids, sample.labels] for sample in samples],
             "settings": asdict(settings),
-            "spec": asdict(spec),
-            "weights": sums,
             "base": base_record["hash"],
+            "init": hash_of_files(init, FILES) if init is not None else None,
             "backend": backend,
-            "device": parameter.device.type,
-            "dtype": str(parameter.dtype),
+            "device": _device_name(parameter.device),
+            "number_type": str(parameter.dtype),
         }
     )
 
@@ -385,14 +383,13 @@ def _prepare_checkpoints(folder: Path, fingerprint: str) -> None:
 @contextlib.contextmanager
 def _determinism(settings: TrainingSettings) -> Iterator[None]:
     """Same inputs, same device, same bytes; puts torch's global switches back afterwards."""
-    # cuBLAS reads this when its first handle is made; without it torch refuses deterministic products.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     threads = torch.get_num_threads()
+    memory: Any = torch.utils.deterministic
     deterministic = torch.are_deterministic_algorithms_enabled()
-    fill = torch.utils.deterministic.fill_uninitialized_memory
+    fill = memory.fill_uninitialized_memory
     torch.set_num_threads(settings.threads or threads)
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # only guards against reading such memory
+    memory.fill_uninitialized_memory = False  # only guards against reading such memory
     try:
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(settings.seed)
@@ -400,7 +397,7 @@ def _determinism(settings: TrainingSettings) -> Iterator[None]:
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic)
-        torch.utils.deterministic.fill_uninitialized_memory = fill
+        memory.fill_uninitialized_memory = fill
 
 
 def _check_finite(weights: Mapping[str, Tensor], steps: int) -> None:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import functools
 import logging
-from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def rotate(heads: Tensor, norm: Tensor | None, eps: float, cos: Tensor, sin: Ten
 def rotate_backward(
     d: Tensor, heads: Tensor, norm: Tensor | None, eps: float, cos: Tensor, sin: Tensor, positions: Tensor, out: Tensor
 ) -> None:
-    """The gradient of `rotate` in `heads`, written into `out`, all (T, N, E) and each part of longer rows if need be."""
+    """The gradient of `rotate` in `heads`, written into `out`; all (T, N, E), maybe a part of longer rows."""
     if use_triton(heads.device):
         tokens, count, size = d.shape
         _rotate_backward_kernel[(tokens,)](
@@ -101,7 +101,7 @@ def swiglu(gate_up: Tensor) -> Tensor:
         _swiglu_kernel[(tokens, triton.cdiv(width, 1024))](gate_up, y, width, BLOCK=1024)
         return y
     gate, up = gate_up.float().split(width, dim=1)
-    return torch.nn.functional.silu(gate).mul_(up).to(gate_up.dtype)
+    return F.silu(gate).mul_(up).to(gate_up.dtype)
 
 
 def swiglu_backward(dy: Tensor, gate_up: Tensor) -> Tensor:
@@ -112,11 +112,9 @@ def swiglu_backward(dy: Tensor, gate_up: Tensor) -> Tensor:
         _swiglu_backward_kernel[(tokens, triton.cdiv(width, 1024))](dy, gate_up, dx, width, BLOCK=1024)
         return dx
     gate, up = gate_up.float().split(width, dim=1)
-    share, dy32 = torch.sigmoid(gate), dy.float()
-    silu = gate * share
-    torch.mul(dy32, silu, out=dx[:, width:]) if dx.dtype == torch.float32 else dx[:, width:].copy_(dy32 * silu)
-    # d silu(g) / dg = share + silu (1 - share)
-    dx[:, :width] = share.add_(silu.sub_(silu * share)).mul_(dy32).mul_(up)
+    dy32 = dy.float()
+    dx[:, width:] = F.silu(gate).mul_(dy32)
+    dx[:, :width] = torch.ops.aten.silu_backward(dy32 * up, gate)
     return dx
 
 

@@ -23,7 +23,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -168,7 +168,11 @@ class Flat:
     the float32 sum over a step's micro-batches.
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor], dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, tensors: Mapping[str, Tensor], dtype: torch.dtype, device: torch.device, names: Iterable[str] = ()
+    ) -> None:
+        """names: paths of the adapted layers whose matrices are in the stacks of `tensors`."""
+        self.names = frozenset(names)
         self.shapes = {key: tensor.shape for key, tensor in tensors.items()}
         self.starts: dict[str, int] = {}
         size = 0
@@ -216,26 +220,21 @@ class Projections:
         self.weight = self.modules[0].weight.data
         if len(self.modules) > 1:
             self.weight = torch.cat([module.weight.data for module in self.modules])
-            for module, part in zip(
-                self.modules, self.weight.split([m.out_features for m in self.modules]), strict=True
-            ):
+            sizes = [module.out_features for module in self.modules]
+            for module, part in zip(self.modules, self.weight.split(sizes), strict=True):
                 module.weight.data = part  # one copy of the weights is enough
         biases = [module.bias for module in self.modules]
         self.bias = None if biases[0] is None else torch.cat([bias.data for bias in biases])
         self.parts: list[_Part] = []
-        start = hidden = 0
-        for path, module in modules.items():
-            key = f"{path}.lora_B.weight"
-            stop = start + module.out_features
-            if key in flat.shapes:
-                rank = flat.shapes[key][1]
-                views = flat.view(flat.copy, key), flat.view(flat.grad, key)
-                self.parts.append(_Part(slice(start, stop), slice(hidden, hidden + rank), *views))
-                hidden += rank
-            start = stop
-        if self.parts:
-            key = _stacked(modules, flat)
-            self.a, self.a_grad = flat.view(flat.copy, key), flat.view(flat.grad, key)
+        stack = _stack_name(modules)
+        if f"{stack}.A" not in flat.shapes:
+            return
+        self.a, self.a_grad = (flat.view(tensor, f"{stack}.A") for tensor in (flat.copy, flat.grad))
+        self.b, self.b_grad = (flat.view(tensor, f"{stack}.B") for tensor in (flat.copy, flat.grad))
+        self.parts = _parts(modules, flat, self.b, self.b_grad)
+        widths = {part.out.stop - part.out.start for part in self.parts}
+        # one batched product for parts of equal size saves launches on a GPU; a CPU has none to save
+        self.batched = self.weight.is_cuda and len(self.parts) == len(self.modules) > 1 and len(widths) == 1
 
     def release(self) -> None:
         """Gives each module a weight of its own back."""
@@ -245,30 +244,46 @@ class Projections:
 
     def forward(self, x: Tensor, onto: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """(T, inputs) to (T, outputs), added to a copy of `onto` if given, and scale x Aᵀ (T, parts · R)."""
-        if onto is not None:
-            y = torch.addmm(onto, x, self.weight.t())
-        else:
-            y = F.linear(x, self.weight, self.bias)
+        y = F.linear(x, self.weight, self.bias) if onto is None else torch.addmm(onto, x, self.weight.t())
         if not self.parts:
             return y, None
         h = x.new_empty(len(x), len(self.a))
         torch.addmm(h, x, self.a.t(), beta=0, alpha=self.scale, out=h)
-        for part in self.parts:
-            y[:, part.out].addmm_(h[:, part.hidden], part.b.t())
+        if self.batched:
+            self._each(y).baddbmm_(self._each(h), self._each_b(self.b).transpose(1, 2))
+        else:
+            for part in self.parts:
+                y[:, part.out].addmm_(h[:, part.hidden], part.b.t())
         return y, h
 
-    def backward(self, dy: Tensor, x: Tensor, h: Tensor | None, need_dx: bool = True) -> Tensor | None:
-        """Writes the gradients of A and B; returns the input's, (T, inputs), if it is needed."""
-        if h is not None:
-            dh = torch.empty_like(h)
+    def backward(self, dy: Tensor, x: Tensor, h: Tensor | None) -> Tensor:
+        """Writes the gradients of A and B and returns the input's, (T, inputs)."""
+        dh = self.backward_weights(dy, x, h)
+        dx = dy @ self.weight
+        return dx if dh is None else dx.addmm_(dh, self.a, alpha=self.scale)
+
+    def backward_weights(self, dy: Tensor, x: Tensor, h: Tensor | None) -> Tensor | None:
+        """Writes the gradients of A and B; returns that of x Aᵀ, (T, parts · R), None without a LoRA."""
+        if h is None:
+            return None
+        dh = torch.empty_like(h)
+        if self.batched:
+            torch.bmm(self._each(dy), self._each_b(self.b), out=self._each(dh))
+            torch.bmm(self._each(dy).transpose(1, 2), self._each(h), out=self._each_b(self.b_grad))
+        else:
             for part in self.parts:
                 torch.mm(dy[:, part.out], part.b, out=dh[:, part.hidden])
                 torch.mm(dy[:, part.out].t(), h[:, part.hidden], out=part.b_grad)
-            torch.addmm(self.a_grad, dh.t(), x, beta=0, alpha=self.scale, out=self.a_grad)
-        if not need_dx:
-            return None
-        dx = dy @ self.weight
-        return dx if h is None else dx.addmm_(dh, self.a, alpha=self.scale)
+        torch.addmm(self.a_grad, dh.t(), x, beta=0, alpha=self.scale, out=self.a_grad)
+        return dh
+
+    def _each(self, x: Tensor) -> Tensor:
+        """(T, parts · width) as (parts, T, width)."""
+        return x.view(len(x), len(self.parts), -1).transpose(0, 1)
+
+    def _each_b(self, b: Tensor) -> Tensor:
+        """(parts · outputs, R) as (parts, outputs, R)."""
+        return b.view(len(self.parts), -1, b.shape[1])
 
 
 @dataclass(frozen=True)
@@ -281,10 +296,46 @@ class _Part:
     b_grad: Tensor
 
 
-def _stacked(paths: Any, flat: Flat) -> str:
-    """The key of the A matrices of a group, which `_layout` has put on top of each other."""
-    names = [path for path in paths if f"{path}.lora_B.weight" in flat.shapes]
-    return "+".join(names)
+def _parts(modules: Mapping[str, nn.Linear], flat: Flat, b: Tensor, b_grad: Tensor) -> list[_Part]:
+    parts = []
+    out = hidden = row = 0
+    rank = b.shape[1]
+    for path, module in modules.items():
+        size = module.out_features
+        if path in flat.names:
+            at = slice(row, row + size)
+            parts.append(_Part(slice(out, out + size), slice(hidden, hidden + rank), b[at], b_grad[at]))
+            hidden, row = hidden + rank, row + size
+        out += size
+    return parts
+
+
+def _stack_name(group: Iterable[str]) -> str:
+    return next(iter(group)).rpartition(".")[0] + "." + "+".join(path.rpartition(".")[2] for path in group)
+
+
+def _stacked(groups: Iterable[Iterable[str]], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The LoRAs as they are kept: for each group of layers its A matrices on top of each other, and its B matrices."""
+    made = {}
+    for group in groups:
+        names = [path for path in group if f"{path}.lora_A.weight" in weights]
+        for matrix in "AB" if names else "":
+            made[f"{_stack_name(group)}.{matrix}"] = torch.cat([weights[f"{n}.lora_{matrix}.weight"] for n in names])
+    return made
+
+
+def _unstacked(
+    groups: Iterable[Iterable[str]], stacks: Mapping[str, Tensor], weights: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The opposite of `_stacked`; `weights` has the shapes."""
+    made = {}
+    for group in groups:
+        names = [path for path in group if f"{path}.lora_A.weight" in weights]
+        for matrix in "AB" if names else "":
+            keys = [f"{name}.lora_{matrix}.weight" for name in names]
+            pieces = stacks[f"{_stack_name(group)}.{matrix}"].split([len(weights[key]) for key in keys])
+            made.update({key: piece.clone() for key, piece in zip(keys, pieces, strict=True)})
+    return made
 
 
 # --- the network ---------------------------------------------------------------------------------
@@ -298,15 +349,16 @@ class Network:
         config = model.config
         self.dtype = model.model.layers[0].self_attn.q_proj.weight.dtype
         self.device = next(model.parameters()).device
-        self.keys = list(weights)
-        self.groups = _groups(model)
-        lora, full = _layout(self.groups, weights)
-        self.lora = Flat(lora, self.dtype, self.device)
+        self.weights = weights
+        layers = _groups(model)
+        self.groups = [group for groups in layers for group in groups]
+        names = [key.removesuffix(".lora_A.weight") for key in weights if key.endswith(".lora_A.weight")]
+        full = {key: tensor for key, tensor in weights.items() if ".lora_" not in key}
+        self.lora = Flat(_stacked(self.groups, weights), self.dtype, self.device, names)
         self.full = Flat(full, self.dtype, self.device) if full else None
-        self.stacks = {key: tensor.shape for key, tensor in lora.items() if "+" in key or ".lora_" not in key}
         self.layers = [
             _Layer(model, layer, [Projections(group, self.lora, spec.scale) for group in groups])
-            for layer, groups in zip(model.model.layers, self.groups, strict=True)
+            for layer, groups in zip(model.model.layers, layers, strict=True)
         ]
         self.embed = self._matrix(model, "embed_tokens", spec)
         self.head = self.embed if spec.tied else self._matrix(model, "lm_head", spec)
@@ -334,16 +386,10 @@ class Network:
 
     def export(self) -> dict[str, Tensor]:
         """The trained matrices by their keys in an adapter file, float32 on the CPU."""
-        made = self.lora.export()
-        for group in (group for groups in self.groups for group in groups):
-            names = [path for path in group if f"{path}.lora_B.weight" in made]
-            if names:
-                stack = made.pop("+".join(names))
-                for name, a in zip(names, stack.chunk(len(names)), strict=True):
-                    made[f"{name}.lora_A.weight"] = a.clone()
+        made = _unstacked(self.groups, self.lora.export(), self.weights)
         if self.full is not None:
             made.update(self.full.export())
-        return {key: made[key] for key in self.keys}
+        return {key: made[key] for key in self.weights}
 
     def loss_and_gradients(self, row: Row, label_tokens: int) -> Tensor:
         """Sum of the row's cross-entropies over `label_tokens`, a float32 scalar; fills the flats' `grad`."""
@@ -355,15 +401,17 @@ class Network:
             only = row.scored if index == len(self.layers) - 1 else None
             x, state = layer.forward(x, self, row, only)
             states.append(state.inputs if self.recompute else state)
-        loss, dx = self._head(x, row, label_tokens)
+        loss, gradient = self._head(x, row, label_tokens)
+        dx: Tensor | None = gradient
         for index in reversed(range(len(self.layers))):
             layer, state = self.layers[index], states.pop()
             last = index == len(self.layers) - 1
             if self.recompute:
                 _, state = layer.forward(state, self, row, row.scored if last else None)
             need_dx = index > 0 or self.embed.grad is not None
+            assert dx is not None
             dx = layer.backward(dx, state, self, row, last, need_dx)
-        if self.embed.grad is not None:
+        if self.embed.grad is not None and dx is not None:
             _add_embedding_gradient(self.embed.grad, row.ids, dx)
         return loss
 
@@ -466,9 +514,10 @@ class _Layer:
         dq, dk, dv = state.attend_backward(dattended.view(len(row.ids), self.queries, self.size))
         dqkv = torch.empty_like(state.qkv[0])
         self._turn_back(dq, dk, dv, state.qkv[0], dqkv, network, row)
-        dn = self.qkv.backward(dqkv, state.norm1[0], state.qkv[1], need_dx)
         if not need_dx:
+            self.qkv.backward_weights(dqkv, state.norm1[0], state.qkv[1])
             return None
+        dn = self.qkv.backward(dqkv, state.norm1[0], state.qkv[1])
         return rms_norm_backward(dn, state.inputs, state.norm1[1], self.norm1, dmiddle)
 
     def _turn_back(
@@ -562,19 +611,6 @@ def _groups(model: Any) -> list[list[dict[str, nn.Linear]]]:
     ]
 
 
-def _layout(
-    groups: Sequence[Sequence[Mapping[str, nn.Linear]]], weights: Mapping[str, Tensor]
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The trained matrices as they are kept: the A matrices of a group on top of each other, B apart; the full ones."""
-    lora: dict[str, Tensor] = {}
-    for group in (group for layer in groups for group in layer):
-        names = [path for path in group if f"{path}.lora_A.weight" in weights]
-        if names:
-            lora["+".join(names)] = torch.cat([weights[f"{name}.lora_A.weight"] for name in names])
-            lora.update({f"{name}.lora_B.weight": weights[f"{name}.lora_B.weight"] for name in names})
-    return lora, {key: tensor for key, tensor in weights.items() if ".lora_" not in key}
-
-
 def _rotation(model: Any, longest: int, size: int) -> tuple[Tensor, Tensor]:
     """Cosines and sines of the rotary positions, (longest, E / 2) float32, from the model's own module."""
     device = next(model.parameters()).device
@@ -638,7 +674,7 @@ class _Loop:
         settings = self.job.settings
         size = settings.batch * settings.accumulation
         first, last = step * size, min((step + 1) * size, len(self.job.samples))
-        label_tokens = sum(self.job.samples[i].label_tokens() for i in range(first, last))
+        label_tokens = self.rows.scored_before[last] - self.rows.scored_before[first]
         loss: Tensor | None = None
         while first < last:
             stop = min(first + self.micro, last)
@@ -706,7 +742,8 @@ class _Loop:
         for loss in torch.stack(self.waiting).tolist():
             step = len(self.losses)
             self.losses.append(check_loss(loss, step + 1))
-            tokens = sum(len(sample.input_ids) for sample in self.job.step_samples(step))
+            size = self.job.settings.batch * self.job.settings.accumulation
+            tokens = sum(self.rows.lengths[step * size : (step + 1) * size])
             self.job.progress.update(step + 1, loss, tokens)
         self.waiting.clear()
 

@@ -91,7 +91,7 @@ def _adapted(base_model: nn.Module, job: Job) -> Iterator[nn.Module]:
     config = job.spec.peft_config("")
     for key in ("base_model_name_or_path", "peft_type", "inference_mode"):  # peft fills these in itself
         del config[key]
-    model = get_peft_model(base_model, LoraConfig(**config))  # type: ignore[arg-type]
+    model = get_peft_model(base_model, LoraConfig(**config))
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
@@ -273,8 +273,7 @@ def _make_trainer(model: nn.Module, job: Job, output: Path, recorder: _Recorder)
 
     class Trainer(SFTTrainer):
         def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-            if self.optimizer is None:
-                self.optimizer = make_optimizer(optimizer_groups(self.model, job), job.settings)
+            self.optimizer = make_optimizer(optimizer_groups(self.model, job), job.settings)
             return self.optimizer
 
         def training_step(self, model: nn.Module, inputs: dict[str, Tensor], *args: Any, **kwargs: Any) -> Tensor:

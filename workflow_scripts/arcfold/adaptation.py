@@ -1,0 +1,64 @@
+"""Training an adapter on tasks: from tasks and settings to a folder with the LoRA and what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from arcfold.files import new_folder, write_json
+from arcfold.models import check_length, codec_of, compute_device, load_base
+from arcfold.provenance import Stopwatch, provenance
+from arcfold.samples import fold_samples
+from arcfold.tasks import Task
+from arcfold.training import TrainingSettings, train_adapter
+
+OF_SAMPLES = ("epochs", "views", "longest", "mask_first_output")
+"""The training settings that decide what the samples are; the others decide how they are trained on."""
+
+
+def adapt(
+    tasks: Sequence[Task],
+    *,
+    record: Mapping[str, Any],
+    base: str,
+    dtype: str,
+    init: str | None,
+    seed: int,
+    settings: Mapping[str, Any],
+    gpus: int,
+    threads: int,
+    inputs: Mapping[str, str],
+    watch: Stopwatch,
+    output: str,
+    checkpoints: Path,
+) -> None:
+    """Trains a LoRA on all demonstrations of the tasks and writes its folder, whole or not at all.
+
+    record: the base model's record; base: its folder
+    init: the folder of an adapter to go on from, whose own configuration is then used
+    checkpoints: where an interrupted training leaves its state and goes on from
+    """
+    check_length(record, settings["longest"], "training/longest")
+    samples = fold_samples(tasks, codec_of(record), seed=seed, **{key: settings[key] for key in OF_SAMPLES})
+    of_training = {key: value for key, value in settings.items() if key not in {*OF_SAMPLES, "backend", "init"}}
+    of_training["targets"] = tuple(of_training["targets"])
+    watch.lap("samples")
+    with compute_device(gpus, threads) as device, new_folder(output) as folder:
+        watch.lap("wait for a device")
+        model = load_base(base, device, dtype)
+        watch.lap("load")
+        report = train_adapter(
+            model,
+            samples,
+            TrainingSettings(**of_training, seed=seed, threads=threads),
+            folder=folder,
+            checkpoints=checkpoints,
+            base_record={key: record[key] for key in ("name", "hash")},
+            init=None if init is None else Path(init),
+            backend=settings["backend"],
+        )
+        watch.lap("training")
+        measured = report.pop("measured")
+        report["provenance"] = provenance(inputs=inputs, watch=watch, settings=settings, training=measured)
+        write_json(folder / "training.json", report, "training")

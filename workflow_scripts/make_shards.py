@@ -1,0 +1,15 @@
+"""Reads a corpus, holds out what models are chosen and measured on, and writes its shard."""
+
+from typing import Any
+
+from arcfold.collecting import make_shard
+from arcfold.jobs import job
+
+
+def main(name: str, entry: dict[str, Any], archive: str | None, output: str) -> None:
+    make_shard(name, entry, archive, output)
+
+
+if "snakemake" in globals():
+    with job(snakemake.log[0]):
+        main(snakemake.wildcards.corpus, snakemake.params.entry, snakemake.input.get("archive"), snakemake.output[0])

@@ -1,0 +1,45 @@
+"""Pretrains a LoRA on all pairs of a subset's tasks, for runs to start from."""
+
+from pathlib import Path
+from typing import Any
+
+from arcfold.files import hash_of, read_json
+from arcfold.jobs import job
+from arcfold.provenance import Stopwatch, hash_inputs
+from arcfold.tasks import read_tasks, with_all_pairs
+
+
+def main(*, tasks: str, record: str, **more: Any) -> None:
+    watch = Stopwatch()
+    # torch and transformers are loaded here, where the time counts
+    from arcfold.adaptation import adapt
+    from arcfold.models import load_libraries
+
+    load_libraries()
+    watch.lap("import")
+    adapt(
+        [with_all_pairs(task) for task in read_tasks(tasks)],
+        record=read_json(record, "model"),
+        init=None,
+        inputs=hash_inputs(tasks=tasks, model=record),
+        watch=watch,
+        **more,
+    )
+
+
+if "snakemake" in globals():
+    with job(snakemake.log[0], snakemake.params.threads):
+        adapter = Path(snakemake.output[0])
+        key = hash_of([dict(snakemake.params.settings), snakemake.params.seed], 12)
+        main(
+            tasks=snakemake.input.tasks,
+            record=snakemake.input.model,
+            base=snakemake.params.base,
+            dtype=snakemake.params.dtype,
+            seed=snakemake.params.seed,
+            settings=snakemake.params.settings,
+            gpus=snakemake.resources.gpu,
+            threads=snakemake.params.threads,
+            checkpoints=adapter.with_name(f".{adapter.name}-{key}"),
+            output=str(adapter),
+        )
