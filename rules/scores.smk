@@ -64,7 +64,28 @@ rule draw_task:
         "../workflow_scripts/draw_task.py"
 
 
+rule draw_timeline:
+    input:
+        adapters=all_folds("results/runs/{run}/adapters/fold-{fold}"),
+        candidates=all_folds("results/runs/{run}/candidates/fold-{fold}.json"),
+        rescored=all_folds("results/runs/{run}/rescored/fold-{fold}.json"),
+    output:
+        picture="results/runs/{run}/timeline.svg",
+        figures="results/runs/{run}/timeline.json",
+    log:
+        "results/logs/draw_timeline/{run}.log",
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        code=get_code("draw_timeline"),
+    message:
+        "timeline of {wildcards.run}"
+    script:
+        "../workflow_scripts/draw_timeline.py"
+
+
 localrules:
     select_attempts,
     score_run,
     draw_task,
+    draw_timeline,

@@ -51,9 +51,9 @@ def main(
         with progress_bar("rescoring", len(looks.looks)) as progress:
             log_probs = reply_log_probs(model, questions(looks, found["tasks"]), progress=progress)
         watch.lap("rescoring")
-    made = {"fold": found["fold"], "tasks": rescored_to_json(looks, found["tasks"], log_probs)}
-    inputs = hash_inputs(tasks=tasks, candidates=candidates, model=record, adapter=f"{adapter}/training.json")
-    made["provenance"] = provenance(inputs=inputs, watch=watch, settings=settings)
+        made = {"fold": found["fold"], "tasks": rescored_to_json(looks, found["tasks"], log_probs)}
+        inputs = hash_inputs(tasks=tasks, candidates=candidates, model=record, adapter=f"{adapter}/training.json")
+        made["provenance"] = provenance(inputs=inputs, watch=watch, settings=settings)
     write_json(output, made, "rescored")
 
 

@@ -58,9 +58,9 @@ def main(
                 progress=progress,
             )
         watch.lap("search")
-    made = {"fold": fold, "min_prob": settings["min_prob"], "tasks": candidates_to_json(looks, found)}
-    inputs = hash_inputs(tasks=tasks, folds=folds, model=record, adapter=f"{adapter}/training.json")
-    made["provenance"] = provenance(inputs=inputs, watch=watch, settings=settings)
+        made = {"fold": fold, "min_prob": settings["min_prob"], "tasks": candidates_to_json(looks, found)}
+        inputs = hash_inputs(tasks=tasks, folds=folds, model=record, adapter=f"{adapter}/training.json")
+        made["provenance"] = provenance(inputs=inputs, watch=watch, settings=settings)
     write_json(output, made, "candidates")
 
 

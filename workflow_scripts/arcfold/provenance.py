@@ -23,6 +23,7 @@ class Stopwatch:
     """Seconds of a job's steps, in the order in which they ended."""
 
     def __init__(self) -> None:
+        self.started = datetime.now(UTC)
         self._start = self._last = time.perf_counter()
         self.seconds: dict[str, float] = {}
 
@@ -54,6 +55,7 @@ def provenance(
         "peak_host_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
     if watch is not None:
+        record["started"] = watch.started.isoformat(timespec="milliseconds")
         record["seconds"] = {**watch.seconds, "total": watch.total()}
     if settings is not None:
         record["settings"] = dict(settings)

@@ -1,0 +1,30 @@
+"""Draws which job of a run held which device when."""
+
+from arcfold.files import new_file, read_json, write_json
+from arcfold.jobs import job
+from arcfold.timeline import draw_timeline, held_by_jobs, summary
+
+
+def main(adapters: list[str], candidates: list[str], rescored: list[str], run: str, picture: str, figures: str) -> None:
+    jobs = held_by_jobs(
+        {
+            "train_adapter": [read_json(f"{adapter}/training.json")["provenance"] for adapter in adapters],
+            "search_candidates": [read_json(path)["provenance"] for path in candidates],
+            "rescore_candidates": [read_json(path)["provenance"] for path in rescored],
+        }
+    )
+    write_json(figures, summary(jobs))
+    with new_file(picture) as temporary:
+        temporary.write_text(draw_timeline(f"Jobs of {run}", jobs), encoding="utf-8")
+
+
+if "snakemake" in globals():
+    with job(snakemake.log[0]):
+        main(
+            snakemake.input.adapters,
+            snakemake.input.candidates,
+            snakemake.input.rescored,
+            snakemake.wildcards.run,
+            snakemake.output.picture,
+            snakemake.output.figures,
+        )
