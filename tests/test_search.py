@@ -19,6 +19,7 @@ from tiny_models import (
 
 from arcfold.search import Found, Progress, Query, Reply, search
 
+ENGINES = ["arenas", "pool"]
 NOISE = 1e-3
 """Log-probabilities of two exact searches in fp32 differ by less; nearer to the threshold they may disagree."""
 
@@ -44,8 +45,9 @@ def _same(found: Found, expected: Replies, min_prob: float, noise: float = NOISE
     min_prob=st.floats(0.004, 0.6),
     guesses=st.lists(st.lists(st.integers(0, 4), max_size=7), max_size=3),
     budget=st.sampled_from([1, 4000, None]),
+    engine=st.sampled_from(ENGINES),
 )
-def test_same_as_brute_force(architecture, seed, kv_heads, tied, queries, min_prob, guesses, budget) -> None:
+def test_same_as_brute_force(architecture, seed, kv_heads, tied, queries, min_prob, guesses, budget, engine) -> None:
     model = tiny_model(architecture, seed=seed, kv_heads=kv_heads, tied=tied)
     asked = [Query(tuple(prompt), longest) for prompt, longest in queries]
 
@@ -55,7 +57,7 @@ def test_same_as_brute_force(architecture, seed, kv_heads, tied, queries, min_pr
             yield from ((other, tuple(guess)) for guess in guesses)
 
     for options in ({}, {"drafts": drafts}, {"drafts": drafts, "groups": [0] * len(asked)}):
-        found = search(model, asked, end=4, min_prob=min_prob, memory_budget=budget, **options)
+        found = search(model, asked, end=4, min_prob=min_prob, memory_budget=budget, engine=engine, **options)
         assume(all(one.margin > 1e-4 for one in found))
         for query, one in zip(asked, found, strict=True):
             _same(one, brute_force(model, query.prompt, query.longest, 4, min_prob), min_prob, 1e-4)
@@ -81,6 +83,14 @@ def test_real_tasks_same_as_the_sequential_search(min_prob: float) -> None:
         assert several >= 0.3 * len(queries)
 
 
+def test_both_engines_find_the_same() -> None:
+    queries = [Query(prompt, 13) for prompt in real_prompts(10)]
+    arenas, pool = (search(shared_embedded_model(), queries, end=END, min_prob=0.05, engine=name) for name in ENGINES)
+    for one, other in zip(arenas, pool, strict=True):
+        _same(one, {reply.tokens: reply.log_prob for reply in other.replies}, 0.05)
+        assert one.margin == pytest.approx(other.margin, abs=NOISE)
+
+
 def _views() -> list[tuple[int, ...]]:
     """One small task under eight permutations of its colours: views that may draft for each other."""
     prompts = []
@@ -97,12 +107,13 @@ def _shifted(source: int, tokens: tuple[int, ...]) -> Iterable[tuple[int, tuple[
             yield view, tuple((t + view - source) % 10 if t < 10 else t for t in tokens)
 
 
-@pytest.mark.parametrize("min_prob", [0.17, 0.05, 0.01])
-def test_drafts_change_the_passes_and_not_the_replies(min_prob: float) -> None:
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("min_prob", [0.17, 0.02])
+def test_drafts_change_the_passes_and_not_the_replies(min_prob: float, engine: str) -> None:
     model = shared_embedded_model()
     queries = [Query(prompt, 31) for prompt in _views()]
     heard: dict[str, list[Progress]] = {"off": [], "on": []}
-    off = search(model, queries, end=END, min_prob=min_prob, progress=heard["off"].append)
+    off = search(model, queries, end=END, min_prob=min_prob, progress=heard["off"].append, engine=engine)
     on = search(
         model,
         queries,
@@ -111,6 +122,7 @@ def test_drafts_change_the_passes_and_not_the_replies(min_prob: float) -> None:
         drafts=lambda number, reply: _shifted(number, reply.tokens),
         groups=["the task"] * 8,
         progress=heard["on"].append,
+        engine=engine,
     )
     for one, other in zip(on, off, strict=True):
         _same(one, {reply.tokens: reply.log_prob for reply in other.replies}, min_prob)
@@ -142,20 +154,23 @@ def test_a_budget_too_small_for_anything_runs_one_by_one() -> None:
         _same(one, {reply.tokens: reply.log_prob for reply in other.replies}, 0.05)
 
 
-def test_a_query_that_outgrows_the_budget_sends_the_others_back() -> None:
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_query_that_outgrows_the_budget_sends_the_others_back(engine: str) -> None:
     model = tiny_model("qwen3", seed=1)
     queries = [Query((1, 2, number), 8) for number in range(5)]
     token_bytes = 2 * 2 * 1 * 8 * 4
-    found = search(model, queries, end=4, min_prob=0.001, memory_budget=80 * token_bytes)
+    found = search(model, queries, end=4, min_prob=0.001, memory_budget=80 * token_bytes, engine=engine)
     assert max(len(one.replies) for one in found) > 20  # more places than the expected 11 for each query
     for query, one in zip(queries, found, strict=True):
         _same(one, brute_force(model, query.prompt, 8, 4, 0.001), 0.001, 1e-4)
 
 
-def test_the_same_call_gives_the_same_bytes() -> None:
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_same_call_gives_the_same_bytes(engine: str) -> None:
     model = shared_embedded_model()
-    queries = [Query(prompt, 24) for prompt in real_prompts(8)]
-    assert repr(search(model, queries, end=END, min_prob=0.05)) == repr(search(model, queries, end=END, min_prob=0.05))
+    queries = [Query(prompt, 13) for prompt in real_prompts(8)]
+    first, second = (repr(search(model, queries, end=END, min_prob=0.05, engine=engine)) for _ in range(2))
+    assert first == second
 
 
 def test_a_reply_of_exactly_the_longest_length_is_found_and_no_longer_one() -> None:

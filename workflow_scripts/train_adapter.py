@@ -43,7 +43,7 @@ if "snakemake" in globals():
             folds=snakemake.input.folds,
             fold=int(snakemake.wildcards.fold),
             record=snakemake.input.model,
-            init=snakemake.input.get("init"),
+            init=snakemake.input.get("init") or None,
             base=snakemake.params.base,
             dtype=snakemake.params.dtype,
             seed=snakemake.params.seed,

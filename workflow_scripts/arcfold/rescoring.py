@@ -10,9 +10,11 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
-from arcfold.decoding import Arena, Decoder, Segment, chain, default_budget, open_decoder, weight_bytes
+from arcfold.decoding import Arena, Decoder, Segment, chain, open_decoder
+from arcfold.pool import decoder_kind
 
 Question = tuple[Sequence[int], Sequence[Sequence[int]]]
 
@@ -35,6 +37,7 @@ def reply_log_probs(
     *,
     memory_budget: int | None = None,
     progress: Callable[[Progress], None] | None = None,
+    engine: str | None = None,
 ) -> list[list[float]]:
     """log p(reply | prompt) for each reply of each question `(prompt, replies)`, in their order.
 
@@ -44,6 +47,7 @@ def reply_log_probs(
 
     `memory_budget`: bytes for keys and values, all questions of a pass together; None finds one. A
     question that needs more is run all the same, alone. The same call gives the same bytes.
+    `engine`: "arenas" (on a CPU) or "pool" (on a GPU); None takes the one for the model's device.
 
     Raises ValueError for an empty prompt, InputError for a model that can't be run this way.
     """
@@ -51,14 +55,14 @@ def reply_log_probs(
         raise ValueError("a prompt is empty, expected at least one token")
     scored: list[list[float]] = [[] for _ in questions]
     longest = max((len(prompt) + max(map(len, replies), default=0) for prompt, replies in questions), default=0)
-    with open_decoder(model, longest) as decoder:
-        budget = default_budget(decoder.layout, weight_bytes(model)) if memory_budget is None else memory_budget
-        room = max(1, min(decoder.pass_tokens, budget // decoder.layout.token_bytes))
+    with open_decoder(model, longest, decoder_kind(model, engine), memory_budget) as decoder:
+        room = max(1, min(decoder.pass_tokens, decoder.budget // decoder.layout.token_bytes))
         done = tokens = 0
         for batch in _batches(questions, room):
             trees = [_Tree(number, *questions[number]) for number in batch]
             for tree, log_probs in zip(trees, _score(decoder, trees, room), strict=True):
                 scored[tree.number] = log_probs
+            decoder.clear()
             done += len(batch)
             tokens += sum(tree.size for tree in trees)
             if progress is not None:
@@ -146,16 +150,15 @@ def _score(decoder: Decoder, trees: Sequence[_Tree], room: int) -> list[list[flo
 
 def _segments(tree: _Tree, arena: Arena) -> Iterator[tuple[list[int], Segment]]:
     """Each branch as a segment, with its nodes; the first one follows the prompt in the same segment."""
-    device = arena.layout.device
     length = len(tree.prompt)
     _, tokens = tree.branches[0] if tree.branches else ([], [])
-    outputs = list(range(length - 1, length + len(tokens)))
+    outputs = range(length - 1, length + len(tokens))
     yield list(range(len(outputs))), chain(arena, tree.prompt + tokens, 0, outputs, None)
     for path, tokens in tree.branches[1:]:
         # Node n > 0 stands right behind the prompt's last token, node 0, in the arena.
-        seen = torch.tensor([*range(length), *(length - 1 + node for node in path)], device=device)
+        seen = np.array([*range(length), *(length - 1 + node for node in path)])
         node = arena.length - length + 1
-        segment = chain(arena, tokens, length + len(path), list(range(len(tokens))), seen)
+        segment = chain(arena, tokens, length + len(path), range(len(tokens)), seen)
         yield list(range(node, node + len(tokens))), segment
 
 
@@ -178,8 +181,6 @@ def _look_up(
                 tokens.append(trees[number].replies[reply][step])
                 targets.append((terms[number][reply], step))
             row += 1
-    device = log_probs.device
-    where = torch.tensor([rows, tokens], dtype=torch.long, device=device)
-    values = log_probs[where[0], where[1]].tolist()
-    for (of_reply, step), value in zip(targets, values, strict=True):
+    values = log_probs[decoder.there(np.array(rows, dtype=np.int64)), decoder.there(np.array(tokens, dtype=np.int64))]
+    for (of_reply, step), value in zip(targets, values.tolist(), strict=True):
         of_reply[step] = value

@@ -19,12 +19,17 @@ class TextFormat:
     start: tokens once at the head of a prompt
     before_input, after_input: tokens around the input's rows; the second ends where a reply begins
     after_output: tokens behind the output's rows; the last one ends the reply
+    padding: a token that the format's models pad with; it stands in no prompt
+    end_is_eos: the reply ends with the model's own end-of-sequence token, whatever its text is; the
+        last of `after_output` is then only its name here
     """
 
     start: tuple[str, ...]
     before_input: tuple[str, ...]
     after_input: tuple[str, ...]
     after_output: tuple[str, ...]
+    padding: str | None = None
+    end_is_eos: bool = False
 
     @property
     def end(self) -> str:
@@ -37,7 +42,7 @@ class TextFormat:
 
     @property
     def tokens(self) -> tuple[str, ...]:
-        """Every token that the format uses, each once."""
+        """Every token that stands in a prompt or a reply, each once."""
         digits = tuple(str(colour) for colour in range(N_COLOURS))
         used = (*digits, NEWLINE, *self.start, *self.before_input, *self.after_input, *self.after_output)
         return tuple(dict.fromkeys(used))
@@ -47,12 +52,19 @@ _LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghjklmnpqrstuvwxyz"
 
 FORMATS: dict[str, TextFormat] = {
     # the embedded model's card
-    "embedded": TextFormat((), ("I",), (NEWLINE, "O"), (NEWLINE, "<eos>")),
-    # the ARChitects' 2024 models: letters once at the start, then I…, +/-=O…
-    "architects": TextFormat(tuple(_LETTERS), ("I",), (NEWLINE, "+", "/", "-", "=", "O"), (NEWLINE, "</s>")),
-    # NVARC 2025, Qwen3 with 16 tokens: a chat turn for each grid
+    "embedded": TextFormat((), ("I",), (NEWLINE, "O"), (NEWLINE, "<eos>"), end_is_eos=True),
+    # the ARChitects' 2024 models: letters once at the start (neither I nor O, neither i nor o), then I…, +/-=O…;
+    # the end is </s> in the 8 B model (Mistral-NeMo-Minitron) and another one in the 3 B model (Llama 3.2)
+    "architects": TextFormat(
+        tuple(_LETTERS), ("I",), (NEWLINE, "+", "/", "-", "=", "O"), (NEWLINE, "</s>"), end_is_eos=True
+    ),
+    # NVARC 2025, Qwen3 with 16 tokens: a chat turn for each grid, and no newline between turns
     "nvarc": TextFormat(
-        (), ("<|im_start|>", "user", NEWLINE), ("<|im_end|>", "<|im_start|>", "assistant", NEWLINE), ("<|im_end|>",)
+        (),
+        ("<|im_start|>", "user", NEWLINE),
+        ("<|im_end|>", "<|im_start|>", "assistant", NEWLINE),
+        ("<|im_end|>",),
+        padding="<|endoftext|>",
     ),
 }
 
@@ -67,10 +79,14 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Codec:
-    """A text format with the token ids of one model's tokenizer."""
+    """A text format with the token ids of one model's tokenizer.
+
+    head: ids that the tokenizer puts in front of every text (Llama's and Mistral's begin-of-text token)
+    """
 
     format: TextFormat
     ids: Mapping[str, int]
+    head: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         missing = [token for token in self.format.tokens if token not in self.ids]
@@ -89,6 +105,10 @@ class Codec:
     @cached_property
     def _colours(self) -> dict[int, int]:
         return {self.ids[str(colour)]: colour for colour in range(N_COLOURS)}
+
+    @cached_property
+    def _start(self) -> list[int]:
+        return [*self.head, *self._ids(self.format.start)]
 
     def _ids(self, tokens: Sequence[str]) -> list[int]:
         return [self.ids[token] for token in tokens]
@@ -129,7 +149,7 @@ class Codec:
 
     def demonstrations(self, pairs: Sequence[Pair]) -> Encoded:
         """The head of a prompt with these pairs, every output known."""
-        ids, in_output = self._ids(self.format.start), [False] * len(self.format.start)
+        ids, in_output = list(self._start), [False] * len(self._start)
         for pair in pairs:
             assert pair.output is not None
             question, reply = self.question(pair.input), self.reply(pair.output)
@@ -148,7 +168,7 @@ class Codec:
             head = self.demonstrations(task.train[:kept]).ids
             if len(head) + len(question) + self.longest_reply <= longest:
                 return (*head, *question)
-        needed = len(self.format.start) + len(question) + self.longest_reply
+        needed = len(self._start) + len(question) + self.longest_reply
         raise InputError(
             f"task {task.id}, test[{test_index}]: the prompt needs {needed} tokens without any demonstration, "
             f"expected at most {longest} (search/longest)"

@@ -151,6 +151,8 @@ class Outcome:
     """Tokens that went through the model in this process, padding included."""
     first_step_seconds: float
     """From the call of the backend to the end of its first step."""
+    later_seconds: float
+    """From there to the end of the last step."""
     resumed_at: int = 0
     """Steps that were already done when this process began."""
     notes: list[str] = field(default_factory=list)
@@ -419,8 +421,8 @@ def _report(
     parameter = next(base_model.parameters())
     settings, spec, schedule = job.settings, job.spec, job.schedule
     size = settings.batch * settings.accumulation
-    tokens = sum(len(sample.input_ids) for sample in job.samples)
-    done = sum(len(sample.input_ids) for sample in job.samples[outcome.resumed_at * size :])
+    lengths = [len(sample.input_ids) for sample in job.samples]
+    done, later = (sum(lengths[step * size :]) for step in (outcome.resumed_at, outcome.resumed_at + 1))
     return {
         "backend": backend,
         "number_type": str(parameter.dtype).removeprefix("torch."),
@@ -428,9 +430,9 @@ def _report(
         "steps": schedule.steps,
         "samples": len(job.samples),
         "samples_per_step": size,
-        "tokens": tokens,
+        "tokens": sum(lengths),
         "label_tokens": sum(sample.label_tokens() for sample in job.samples),
-        "longest_sample": max(len(sample.input_ids) for sample in job.samples),
+        "longest_sample": max(lengths),
         "schedule": {
             "shape": "linear warm-up, cosine to zero",
             "warmup_steps": schedule.warmup,
@@ -453,6 +455,7 @@ def _report(
             "seconds": seconds,
             "seconds_to_first_step": outcome.first_step_seconds,
             "tokens_per_second": done / max(seconds, 1e-9),
+            "tokens_per_second_after_first_step": later / max(outcome.later_seconds, 1e-9),
             "computed_tokens": outcome.computed_tokens,
             "padding_percent": 100 * (1 - done / max(outcome.computed_tokens, 1)),
             "peak_memory_bytes": _peak_memory(parameter.device),

@@ -42,7 +42,6 @@ log = logging.getLogger(__name__)
 ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
 ROPE_TYPES = ("default", "linear", "llama3", "yarn")
 
-_LOGITS = 2**27  # numbers of a piece of the (L, V) logits: 0.5 GiB in float32
 _ONE_HOT = 2048  # largest vocabulary whose embedding gradient is a product with one-hot rows
 _LOSSES_ON_DEVICE = 8  # reading a loss waits for the device
 
@@ -244,7 +243,10 @@ class Projections:
 
     def forward(self, x: Tensor, onto: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """(T, inputs) to (T, outputs), added to a copy of `onto` if given, and scale x Aᵀ (T, parts · R)."""
-        y = F.linear(x, self.weight, self.bias) if onto is None else torch.addmm(onto, x, self.weight.t())
+        if onto is None:
+            y = F.linear(x, self.weight, self.bias)
+        else:
+            y = torch.addmm(onto if self.bias is None else onto + self.bias, x, self.weight.t())
         if not self.parts:
             return y, None
         h = x.new_empty(len(x), len(self.a))
@@ -364,6 +366,8 @@ class Network:
         self.head = self.embed if spec.tied else self._matrix(model, "lm_head", spec)
         self.norm, self.eps = model.model.norm.weight.data, config.rms_norm_eps
         self.cos, self.sin = _rotation(model, longest, self.layers[0].size)
+        self.logits_at_once = 2**27
+        """Numbers of a piece of the (L, V) logits: 0.5 GiB in float32."""
         self.recompute = False
         """Keep only each layer's input for the backward, and compute the rest again."""
 
@@ -420,7 +424,7 @@ class Network:
         n, rstd = rms_norm(x, self.norm, self.eps)
         dn = torch.empty_like(n)
         loss = torch.zeros((), device=x.device)
-        piece = max(1, _LOGITS // len(self.head.weight))
+        piece = max(1, self.logits_at_once // len(self.head.weight))
         for start in range(0, len(n), piece):
             at = slice(start, start + piece)
             with torch.enable_grad():
@@ -550,10 +554,11 @@ def _attend_flash(
 ) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]]:
     longest = max(row.lengths)
     where = (row.bounds, row.bounds, longest, longest, 0.0, True)  # samples of q, of k; no dropout; causal
-    out, lse, state, unused, _ = torch.ops.aten._flash_attention_forward(q, k, v, *where, False, scale=scale)
+    out, lse, state, unused, _ = torch.ops.aten._flash_attention_forward.default(q, k, v, *where, False, scale=scale)
 
     def backward(d: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return torch.ops.aten._flash_attention_backward(d, q, k, v, out, lse, *where, state, unused, scale=scale)
+        back = torch.ops.aten._flash_attention_backward.default
+        return back(d, q, k, v, out, lse, *where, state, unused, scale=scale)
 
     return out, backward
 
@@ -642,7 +647,6 @@ class _Loop:
         self.waiting: list[Tensor] = []
         self.notes: list[str] = []
         self.computed_tokens = 0
-        self.first_step_seconds = 0.0
         self.last_checkpoint = time.monotonic()
 
     @torch.no_grad()
@@ -650,22 +654,25 @@ class _Loop:
         """All steps that are not done yet."""
         steps = self.job.schedule.steps
         resumed_at = self._resume()
+        first_step = self.began
         for step in range(resumed_at, steps):
             self._step(step)
             if step == resumed_at:
                 self._read_losses()
-                self.first_step_seconds = time.monotonic() - self.began
+                first_step = time.monotonic()
             if len(self.waiting) == self._patience():
                 self._read_losses()
             if step + 1 < steps and self._checkpoint_due():
                 self._read_losses()
                 self._save()
         self._read_losses()
+        ended = time.monotonic()
         return Outcome(
             weights=self.network.export(),
             losses=self.losses,
             computed_tokens=self.computed_tokens,
-            first_step_seconds=self.first_step_seconds,
+            first_step_seconds=first_step - self.began,
+            later_seconds=ended - first_step,
             resumed_at=resumed_at,
             notes=self.notes,
         )

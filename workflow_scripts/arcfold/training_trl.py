@@ -23,7 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from arcfold.training import IGNORED, Job, Outcome, Sample, check_loss, make_optimizer
+from arcfold.adapters import peft_state
+from arcfold.training import IGNORED, Job, Outcome, Sample, TrainingSettings, check_loss, make_optimizer
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,8 @@ def train(base_model: nn.Module, job: Job) -> Outcome:
         weights={key: weights[key] for key in job.weights},
         losses=recorder.losses,
         computed_tokens=recorder.computed_tokens,
-        first_step_seconds=recorder.first_step_seconds,
+        first_step_seconds=recorder.first_step - began,
+        later_seconds=recorder.last_step - recorder.first_step,
         resumed_at=recorder.resumed_at,
     )
 
@@ -71,12 +73,12 @@ def collate(samples: Sequence[dict[str, Sequence[int]]]) -> dict[str, Tensor]:
     return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
 
 
-def optimizer_groups(model: nn.Module, job: Job) -> list[dict[str, Any]]:
+def optimizer_groups(model: nn.Module, settings: TrainingSettings) -> list[dict[str, Any]]:
     """LoRA matrices at the learning rate, full matrices at the embedding learning rate, each once."""
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     lora = [parameter for name, parameter in named if ".lora_" in name]
     full = [parameter for name, parameter in named if ".lora_" not in name]
-    rates = ((lora, job.settings.learning_rate), (full, job.settings.embedding_learning_rate))
+    rates = ((lora, settings.learning_rate), (full, settings.embedding_learning_rate))
     return [{"params": parameters, "lr": rate} for parameters, rate in rates if parameters]
 
 
@@ -95,8 +97,7 @@ def _adapted(base_model: nn.Module, job: Job) -> Iterator[nn.Module]:
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-    weights = dict(job.weights)
-    if set_peft_model_state_dict(model, weights).unexpected_keys:
+    if set_peft_model_state_dict(model, peft_state(job.spec, job.weights)).unexpected_keys:
         raise AssertionError("peft names the weights of an adapter otherwise than arcfold.adapters")
     try:
         yield model
@@ -151,7 +152,7 @@ class _Recorder:
         self.losses: list[float] = []
         self.resumed_at = 0
         self.computed_tokens = 0
-        self.first_step_seconds = 0.0
+        self.first_step = self.last_step = began
         self.step_loss = 0.0
         self.last_checkpoint = began
 
@@ -162,8 +163,9 @@ class _Recorder:
 
     def step_done(self) -> None:
         """The optimizer has stepped."""
-        if not self.first_step_seconds:
-            self.first_step_seconds = time.monotonic() - self.began
+        self.last_step = time.monotonic()
+        if self.first_step == self.began:
+            self.first_step = self.last_step
         step = len(self.losses)
         self.losses.append(self.step_loss)
         tokens = sum(len(sample.input_ids) for sample in self.job.step_samples(step))
@@ -193,7 +195,8 @@ def _without_future_warnings() -> Iterator[None]:
         yield
 
 
-def _dataset(samples: Sequence[Sample]) -> Any:
+def make_dataset(samples: Sequence[Sample]) -> Any:
+    """The samples as the `datasets.Dataset` that SFTTrainer insists on, columns input_ids and labels."""
     from datasets import Dataset
 
     return Dataset.from_dict(
@@ -273,7 +276,7 @@ def _make_trainer(model: nn.Module, job: Job, output: Path, recorder: _Recorder)
 
     class Trainer(SFTTrainer):
         def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-            self.optimizer = make_optimizer(optimizer_groups(self.model, job), job.settings)
+            self.optimizer = make_optimizer(optimizer_groups(self.model, job.settings), job.settings)
             return self.optimizer
 
         def training_step(self, model: nn.Module, inputs: dict[str, Tensor], *args: Any, **kwargs: Any) -> Tensor:
@@ -287,7 +290,7 @@ def _make_trainer(model: nn.Module, job: Job, output: Path, recorder: _Recorder)
     trainer = Trainer(
         model=model,
         args=_arguments(model, job, output),
-        train_dataset=_dataset(job.samples),
+        train_dataset=make_dataset(job.samples),
         processing_class=_blank_tokenizer(model.config),
         data_collator=collate,
         callbacks=[Callback()],
