@@ -1,4 +1,4 @@
-# Base models: what later steps need to know of one, and the fetching of one from the hub.
+# Base models: fetching one from the hub, cutting its vocabulary, and what later steps need to know of it.
 
 
 rule describe_model:
@@ -20,17 +20,37 @@ rule describe_model:
         "../workflow_scripts/describe_model.py"
 
 
-rule fetch_model:
+rule cut_vocabulary:
+    input:
+        files=lambda wildcards: get_files_to_cut(wildcards.model),
     output:
         directory("results/models/{model}"),
+    log:
+        "results/logs/cut_vocabulary/{model}.log",
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        source=lambda wildcards: get_model_origin(wildcards.model),
+        text_format=lambda wildcards: get_model_entry(wildcards.model)["format"],
+        origin=lambda wildcards: get_origin(wildcards.model),
+        code=get_code("cut_vocabulary"),
+    message:
+        "cutting the vocabulary of {wildcards.model} to the format {params.text_format}"
+    script:
+        "../workflow_scripts/cut_vocabulary.py"
+
+
+# No hash of the code here: the revision says what the files are, and gigabytes need not be fetched again.
+rule fetch_model:
+    output:
+        directory("results/hub/{model}"),
     log:
         "results/logs/fetch_model/{model}.log",
     conda:
         "../envs/cpu.yaml"
     params:
-        hub=lambda wildcards: get_model_entry(wildcards.model).get("hub"),
-        revision=lambda wildcards: get_model_entry(wildcards.model).get("revision"),
-        code=get_code("fetch_model"),
+        hub=lambda wildcards: get_hub(wildcards.model)["hub"],
+        revision=lambda wildcards: get_hub(wildcards.model)["revision"],
     message:
         "fetching base model {wildcards.model}: {params.hub} at {params.revision}"
     script:

@@ -10,7 +10,7 @@ from arcfold import runs
 from arcfold.datasets import count_tasks, dataset_entries, dataset_files
 from arcfold.leakage import check_leaks, leaks, subset_of_adapter
 from arcfold.files import InputError, check_schema
-from arcfold.models import model_files
+from arcfold.models import how_to_get, read_files
 from arcfold.sources import hash_of_code
 
 
@@ -71,17 +71,53 @@ def get_model_entry(name):
 
 @says_its_line
 def get_model_folder(name):
-    entry = get_model_entry(name)
-    return entry["path"] if "path" in entry else f"results/models/{name}"
+    """The folder of the base model that the other rules use, its vocabulary cut if the config says so."""
+    return f"results/models/{name}" if get_model_entry(name).get("cut") else get_model_origin(name)
 
 
 @says_its_line
 def get_model_files(name):
-    """The files of a local base model; the folder of one that a rule fetches."""
-    folder = get_model_folder(name)
-    if "path" not in get_model_entry(name):
+    """The files of a local base model; the folder of one that a rule makes."""
+    return [get_model_folder(name)] if get_model_entry(name).get("cut") else get_model_origin_files(name)
+
+
+@says_its_line
+def get_model_origin(name):
+    """The folder of a base model as its authors made it."""
+    return get_model_entry(name).get("path", f"results/hub/{name}")
+
+
+@says_its_line
+def get_model_origin_files(name):
+    entry, folder = get_model_entry(name), get_model_origin(name)
+    if "path" not in entry:
         return [folder]
-    return [f"{folder}/{file}" for file in model_files(folder)]
+    try:
+        return [f"{folder}/{file}" for file in read_files(folder)]
+    except InputError as error:
+        raise InputError(f"models/{name}: {error}; {how_to_get(name, entry)}") from None
+
+
+@says_its_line
+def get_files_to_cut(name):
+    if not get_model_entry(name).get("cut"):
+        raise InputError(f"models/{name}: used as it is, expected 'cut: true' there to make results/models/{name}")
+    return get_model_origin_files(name)
+
+
+@says_its_line
+def get_origin(name):
+    """Where a model comes from, in the config's words."""
+    return {key: value for key, value in get_model_entry(name).items() if key in ("path", "hub", "revision")}
+
+
+@says_its_line
+def get_hub(name):
+    """Organisation/name and revision of a model of the hub."""
+    entry = get_model_entry(name)
+    if "hub" not in entry:
+        raise InputError(f"models/{name}: the local folder {entry['path']}, expected 'hub' and 'revision' to fetch it")
+    return {key: entry[key] for key in ("hub", "revision")}
 
 
 @says_its_line

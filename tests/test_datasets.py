@@ -43,11 +43,8 @@ def test_a_prompts_length_is_counted_by_hand():
     assert prompt_lengths([made]) == {"a": 11 + 6}
 
 
-@pytest.mark.parametrize(
-    ("subset", "count"), [("arc2_new_training", 233), ("arc2_new_evaluation", 114), ("arc2_new", 347)]
-)
-def test_a_subset_is_a_dataset_too(config, subset, count):
-    assert count_tasks(config, subset) == count
+def test_a_subset_is_a_dataset_too(config):
+    assert count_tasks(config, "arc2_new_evaluation") == 114
 
 
 def test_a_single_task_is_a_dataset_by_its_id(config, arc):
@@ -92,7 +89,7 @@ def test_a_datasets_entries_are_those_that_it_is_made_by(config):
     assert dataset_entries(config, "arc2_training") == dataset_entries(config, "db695cfb") == {}
 
 
-@pytest.mark.parametrize("name", ["quick", "small", "db695cfb", "arc2_evaluation"])
+@pytest.mark.parametrize("name", ["small", "db695cfb"])
 def test_a_dataset_is_the_same_from_its_own_entries_alone(config, tmp_path, name):
     made = [task("a", [("12 34", "5")], [("6", "7")]), task("b", [("1", "2")], [("3", "4"), ("5", "6")])]
     (tmp_path / "mine.json").write_text(json.dumps(tasks_to_json(made)))
@@ -104,9 +101,9 @@ def test_a_dataset_is_the_same_from_its_own_entries_alone(config, tmp_path, name
     assert load_dataset(alone, name) == load_dataset(config, name)
 
 
-def test_the_shortest_of_a_subset_are_tasks_of_the_subset(config):
+def test_the_shortest_of_a_subset_are_tasks_of_the_subset(config, arc):
     config["datasets"]["new_and_short"] = {"of": "arc2_new_evaluation", "shortest": 4}
-    everything = load_dataset(config, "arc2_new_evaluation")
-    lengths = prompt_lengths(everything)
+    old = {t.id for name in ("arc1_training", "arc1_evaluation") for t in arc[name]}
+    lengths = prompt_lengths([t for t in arc["arc2_evaluation"] if t.id not in old])
     made = load_dataset(config, "new_and_short")
     assert [t.id for t in made] == sorted(lengths, key=lambda name: (lengths[name], name))[:4]

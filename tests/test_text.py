@@ -94,6 +94,12 @@ def test_a_ragged_empty_large_or_foreign_reply_is_no_grid(name, text):
     assert codec.decode([codec.ids["1"], foreign, *tail]) is None
 
 
+@pytest.mark.parametrize("name", ["embedded", "architects"])
+def test_a_reply_whose_last_row_has_no_end_is_no_grid(name):
+    codec = CODECS[name]
+    assert codec.decode([codec.ids["1"], codec.ids["2"], codec.end]) is None
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_reply_without_its_end_is_no_grid(name):
     reply = CODECS[name].reply(grid("12 34"))

@@ -30,6 +30,7 @@ def main(name: str, hub: str, revision: str, output: str) -> None:
             f"models/{name}: cannot fetch {hub} at {revision} ({reason}); {how_to_get(name, entry)}"
         ) from None
     shutil.rmtree(partial / ".cache", ignore_errors=True)
+    shutil.rmtree(output, ignore_errors=True)
     os.replace(partial, output)
 
 

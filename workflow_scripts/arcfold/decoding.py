@@ -138,6 +138,11 @@ class Decoder:
         self.budget = self.default_budget() if budget is None else budget
         """Bytes for keys and values, of all questions together."""
 
+    @classmethod
+    def prepared(cls, model: Any) -> contextlib.AbstractContextManager[Any]:
+        """A context in which the model runs as this kind of decoder likes it."""
+        return contextlib.nullcontext()
+
     def default_budget(self) -> int:
         return CPU_BUDGET
 
@@ -322,7 +327,7 @@ def open_decoder(model: torch.nn.Module, longest: int, kind: type[Kind], budget:
     before = core.config._attn_implementation
     core.set_attn_implementation(ATTENTION)
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), kind.prepared(core):
             yield kind(core, budget)
     finally:
         core.set_attn_implementation(before)

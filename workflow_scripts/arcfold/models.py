@@ -44,8 +44,7 @@ def model_files(folder: str | Path) -> list[str]:
         needed.append(WEIGHTS)
     for name in needed:
         if not (folder / name).is_file():
-            problem = f"no {name}" if folder.is_dir() else "no such folder"
-            raise InputError(f"{folder}: {problem}, expected a model folder with {', '.join(needed)}")
+            raise InputError(f"{folder}: no {name}, expected a model folder with {', '.join(needed)}")
     return sorted(needed)
 
 
@@ -170,10 +169,9 @@ class ModelTokenizer:
         for place, added in self._added.items():
             if added.content == text:
                 return int(place)
-        raw = text.encode()
-        names = [text, "".join(_BYTE_LEVEL[byte] for byte in raw)]
-        if len(raw) == 1:
-            names.append(f"<0x{raw[0]:02X}>")
+        names = [text, byte_level(text)]
+        if len(text.encode()) == 1:
+            names.append(f"<0x{ord(text):02X}>")
         for name in names:
             number = self._vocabulary.get(name)
             # one name can mean different things: "Ċ" is a newline here and a letter there
@@ -252,14 +250,14 @@ def _settings(folder: str | Path, names: tuple[str, ...]) -> dict[str, Any]:
     return merged
 
 
-def _byte_level() -> list[str]:
-    """The character that a byte-level tokenizer writes for each byte: itself if visible, else one from 256 on."""
-    seen = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    hidden = iter(range(256, 512))
-    return [chr(byte if byte in seen else next(hidden)) for byte in range(256)]
+def byte_level(text: str) -> str:
+    """The text as a byte-level vocabulary has it: a byte as itself if visible, else as a character from 256 on."""
+    return "".join(_BYTE_LEVEL[byte] for byte in text.encode())
 
 
-_BYTE_LEVEL = _byte_level()
+_VISIBLE = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
+_HIDDEN = sorted(set(range(256)) - _VISIBLE)
+_BYTE_LEVEL = [chr(byte if byte in _VISIBLE else 256 + _HIDDEN.index(byte)) for byte in range(256)]
 
 
 def codec_of(record: Mapping[str, Any]) -> Codec:

@@ -217,8 +217,9 @@ def _split_dataset(config: Config, base: str) -> tuple[str | None, str]:
         if (prefix in datasets(config) or TASK_ID.fullmatch(prefix)) and known(base[len(prefix) + 1 :]):
             return prefix, base[len(prefix) + 1 :]
     runs = list(config["runs"])
+    names = [*runs, *(f"{dataset}_{run}" for dataset in datasets(config) for run in runs)]
     raise InputError(
-        f"run {base}: unknown, expected one of {', '.join(runs)} or {{n}}folds{_guess(base, runs)}, "
+        f"run {base}: unknown, expected one of {', '.join(runs)} or {{n}}folds{_guess(base, names)}, "
         f"alone or behind a dataset ({', '.join(datasets(config))}) and an underscore"
     )
 

@@ -24,6 +24,7 @@ import torch
 from arcfold.decoding import Segment, chain, open_decoder
 from arcfold.frontier import Frontier, NewRow
 from arcfold.pool import PoolDecoder, decoder_kind
+from arcfold.stepping import Threshold
 
 BURST = 16
 """Steps that a GPU takes before the host looks at what came of them."""
@@ -442,7 +443,7 @@ class _PoolSearch(_Search):
         super()._judge(chunks, log_probs)
         if self.frontier is None:
             longest = [query.longest for query in self.queries]
-            self.frontier = Frontier(self.decoder, longest, self.end, self.log_min, log_probs.shape[1])
+            self.frontier = Frontier(self.decoder, longest, Threshold(self.end, self.log_min))
         rows: list[NewRow] = []
         for run in {chunk.run.number: chunk.run for chunk in chunks}.values():
             ready = [prefix for prefix in run.prefixes if not prefix.guess]

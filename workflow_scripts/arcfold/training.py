@@ -222,7 +222,7 @@ def train_adapter(
     backend: str = "trl",
     progress: bool = True,
     report_to: str = "none",
-    checkpoint_seconds: float = 60.0,
+    checkpoint_seconds: float = 120.0,
 ) -> dict[str, Any]:
     """Trains a LoRA of a loaded causal language model on samples in the given order; writes it to `folder`.
 
@@ -264,7 +264,7 @@ def train_adapter(
         report_to=report_to,
     )
     device = next(base_model.parameters()).device
-    with _determinism(settings):
+    with _determinism(settings, device):
         _reset_peak_memory(device)
         try:
             outcome = _backend(backend)(base_model, job)
@@ -285,6 +285,12 @@ def check_loss(loss: float, step: int) -> float:
             f"training: the loss of step {step} is {loss}, expected a finite number; lower the learning rate?"
         )
     return loss
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether this error of torch's means that memory ran out."""
+    words = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")  # the CPU's allocator and cuBLAS say it in words
+    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
 
 
 def make_optimizer(groups: list[dict[str, Any]], settings: TrainingSettings) -> torch.optim.Optimizer:
@@ -383,7 +389,7 @@ def _prepare_checkpoints(folder: Path, fingerprint: str) -> None:
 
 
 @contextlib.contextmanager
-def _determinism(settings: TrainingSettings) -> Iterator[None]:
+def _determinism(settings: TrainingSettings, device: torch.device) -> Iterator[None]:
     """Same inputs, same device, same bytes; puts torch's global switches back afterwards."""
     threads = torch.get_num_threads()
     memory: Any = torch.utils.deterministic
@@ -393,7 +399,7 @@ def _determinism(settings: TrainingSettings) -> Iterator[None]:
     torch.use_deterministic_algorithms(True)
     memory.fill_uninitialized_memory = False  # only guards against reading such memory
     try:
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(settings.seed)
             yield
     finally:
@@ -458,7 +464,7 @@ def _report(
             "tokens_per_second_after_first_step": later / max(outcome.later_seconds, 1e-9),
             "computed_tokens": outcome.computed_tokens,
             "padding_percent": 100 * (1 - done / max(outcome.computed_tokens, 1)),
-            "peak_memory_bytes": _peak_memory(parameter.device),
+            "peak_memory_bytes": peak_memory(parameter.device),
             "resumed_at_step": outcome.resumed_at,
             "threads": settings.threads or torch.get_num_threads(),
             "device": _device_name(parameter.device),
@@ -471,7 +477,7 @@ def _reset_peak_memory(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
 
 
-def _peak_memory(device: torch.device) -> int:
+def peak_memory(device: torch.device) -> int:
     """Bytes: allocated on the GPU during training, or resident on the CPU since the process began."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)

@@ -17,6 +17,8 @@ from torch import Tensor
 
 log = logging.getLogger(__name__)
 
+_HEADS = 8  # heads that one program of a kernel rotates
+
 try:
     import triton
     import triton.language as tl
@@ -57,12 +59,12 @@ def rotate(heads: Tensor, norm: Tensor | None, eps: float, cos: Tensor, sin: Ten
     heads: (T, N, E), which may be the first heads of a longer row; norm: (N, E), the weights of
     each head's RMS norm; cos, sin: (P, E / 2) float32; positions: (T,).
     """
-    if use_triton(heads.device):
+    if _rotates_with_triton(heads):
         out = torch.empty(heads.shape, dtype=heads.dtype, device=heads.device)
         tokens, count, size = heads.shape
-        _rotate_kernel[(tokens,)](
+        _rotate_kernel[tokens, triton.cdiv(count, _HEADS)](
             heads, norm if norm is not None else heads, eps, cos, sin, positions, out, heads.stride(0), count,
-            HALF=size // 2, HAS_NORM=norm is not None, HEADS=triton.next_power_of_2(count),
+            HALF=size // 2, HAS_NORM=norm is not None, HEADS=_HEADS,
         )  # fmt: skip
         return out
     x = heads.float()
@@ -75,12 +77,12 @@ def rotate_backward(
     d: Tensor, heads: Tensor, norm: Tensor | None, eps: float, cos: Tensor, sin: Tensor, positions: Tensor, out: Tensor
 ) -> None:
     """The gradient of `rotate` in `heads`, written into `out`; all (T, N, E), maybe a part of longer rows."""
-    if use_triton(heads.device):
+    if _rotates_with_triton(heads):
         tokens, count, size = d.shape
-        _rotate_backward_kernel[(tokens,)](
+        _rotate_backward_kernel[tokens, triton.cdiv(count, _HEADS)](
             d, heads, norm if norm is not None else heads, eps, cos, sin, positions, out,
             d.stride(0), heads.stride(0), out.stride(0), count,
-            HALF=size // 2, HAS_NORM=norm is not None, HEADS=triton.next_power_of_2(count),
+            HALF=size // 2, HAS_NORM=norm is not None, HEADS=_HEADS,
         )  # fmt: skip
         return
     g = _rotated(d.float(), cos[positions], -sin[positions])
@@ -121,6 +123,12 @@ def swiglu_backward(dy: Tensor, gate_up: Tensor) -> Tensor:
 def use_triton(device: torch.device) -> bool:
     """Whether the kernels run on this device: there is Triton, and it can build one."""
     return device.type == "cuda" and triton is not None and _builds(device.index or 0)
+
+
+def _rotates_with_triton(heads: Tensor) -> bool:
+    """Triton's blocks are powers of two: heads of 80 or 96 numbers are left to torch."""
+    half = heads.shape[-1] // 2
+    return use_triton(heads.device) and half & (half - 1) == 0
 
 
 @functools.cache
@@ -190,7 +198,7 @@ if triton is not None:
         HALF: tl.constexpr, HAS_NORM: tl.constexpr, HEADS: tl.constexpr,
     ):  # fmt: skip
         token = tl.program_id(0).to(tl.int64)
-        head = tl.arange(0, HEADS)[:, None]
+        head = tl.program_id(1) * HEADS + tl.arange(0, HEADS)[:, None]
         half = tl.arange(0, HALF)[None, :]
         inside = head < count
         first = head * 2 * HALF + half
@@ -213,7 +221,7 @@ if triton is not None:
         HALF: tl.constexpr, HAS_NORM: tl.constexpr, HEADS: tl.constexpr,
     ):  # fmt: skip
         token = tl.program_id(0).to(tl.int64)
-        head = tl.arange(0, HEADS)[:, None]
+        head = tl.program_id(1) * HEADS + tl.arange(0, HEADS)[:, None]
         half = tl.arange(0, HALF)[None, :]
         inside = head < count
         first = head * 2 * HALF + half

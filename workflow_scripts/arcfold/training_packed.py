@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 from arcfold.adapters import LoraSpec, embedding
 from arcfold.files import InputError, new_folder
-from arcfold.training import IGNORED, Job, Outcome, Sample, check_loss, make_optimizer
+from arcfold.training import IGNORED, Job, Outcome, Sample, check_loss, make_optimizer, out_of_memory
 from arcfold.training_kernels import rms_norm, rms_norm_backward, rotate, rotate_backward, swiglu, swiglu_backward
 
 log = logging.getLogger(__name__)
@@ -240,6 +240,7 @@ class Projections:
         if len(self.modules) > 1:
             for module in self.modules:
                 module.weight.data = module.weight.data.clone()
+            self.weight = self.weight.new_empty(0)
 
     def forward(self, x: Tensor, onto: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """(T, inputs) to (T, outputs), added to a copy of `onto` if given, and scale x Aᵀ (T, parts · R)."""
@@ -427,15 +428,17 @@ class Network:
         piece = max(1, self.logits_at_once // len(self.head.weight))
         for start in range(0, len(n), piece):
             at = slice(start, start + piece)
-            with torch.enable_grad():
-                logits = (n[at] @ self.head.weight.t()).float().requires_grad_()
-                share = F.cross_entropy(logits, row.targets[at], reduction="sum") / label_tokens
-            (d,) = torch.autograd.grad(share, logits)
-            d = d.to(x.dtype)
+            targets = row.targets[at, None]
+            logits = (n[at] @ self.head.weight.t()).float()
+            total = torch.logsumexp(logits, dim=1, keepdim=True)
+            loss += (total - logits.gather(1, targets)).sum()
+            d = logits.sub_(total).exp_()  # the gradient is the probabilities, less one at the target
+            d -= (targets == torch.arange(len(self.head.weight), device=x.device)).to(d.dtype)
+            d = d.div_(label_tokens).to(x.dtype)
             torch.mm(d, self.head.weight, out=dn[at])
             if self.head.grad is not None:
                 self.head.grad.addmm_(d.t(), n[at])
-            loss += share.detach()
+        loss /= label_tokens
         return loss, rms_norm_backward(dn, x, rstd, self.norm, None)
 
 
@@ -702,7 +705,7 @@ class _Loop:
         try:
             loss = self.network.loss_and_gradients(row, label_tokens)
         except RuntimeError as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
         else:
             self.computed_tokens += len(row.ids)
@@ -817,7 +820,3 @@ def _optimizer_state(tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) 
         index, _, name = key.partition(".")
         state.setdefault(int(index), {})[name] = value
     return state
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -10,6 +10,7 @@ trl refuses a LoRA on `lm_head`, so that one and `embed_tokens` are full matrice
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import logging
 import shutil
@@ -17,6 +18,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,17 @@ import torch
 from torch import Tensor, nn
 
 from arcfold.adapters import peft_state
-from arcfold.training import IGNORED, Job, Outcome, Sample, TrainingSettings, check_loss, make_optimizer
+from arcfold.files import InputError
+from arcfold.training import (
+    IGNORED,
+    Job,
+    Outcome,
+    Sample,
+    TrainingSettings,
+    check_loss,
+    make_optimizer,
+    out_of_memory,
+)
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +44,34 @@ _LOSSES = "losses.json"
 
 
 def train(base_model: nn.Module, job: Job) -> Outcome:
-    """Runs the job's steps with SFTTrainer; `base_model` is left as it was."""
+    """Runs the job's steps with SFTTrainer; `base_model` is left as it was.
+
+    Out of memory, it starts again (from the last checkpoint) with half the batch and twice the
+    accumulation: the same samples a step. Raises InputError when the batch cannot be halved.
+    """
     began = time.monotonic()
+    settings = job.settings
+    notes: list[str] = []
+    while True:
+        try:
+            outcome = _train(base_model, replace(job, settings=settings), began)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+        else:
+            outcome.notes = notes
+            return outcome
+        if settings.batch % 2:
+            raise InputError(f"training: out of memory with a batch of {settings.batch}; shorten the samples?")
+        settings = replace(settings, batch=settings.batch // 2, accumulation=settings.accumulation * 2)
+        notes.append(f"out of memory: batch cut to {settings.batch}, accumulation raised to {settings.accumulation}")
+        log.warning(notes[-1])
+        gc.collect()  # the trainer, and with it what it allocated, hangs in reference cycles
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _train(base_model: nn.Module, job: Job, began: float) -> Outcome:
     with _without_future_warnings(), _adapted(base_model, job) as model, tempfile.TemporaryDirectory() as scratch:
         recorder = _Recorder(job, began)
         output = job.checkpoints if job.checkpoints is not None else Path(scratch)
@@ -181,10 +219,13 @@ class _Recorder:
         return due
 
     def checkpoint_saved(self, folder: Path) -> None:
-        """Written last, and at once: it marks the checkpoint as complete."""
+        """Written last, and at once: it marks the checkpoint as complete. Only then are older ones removed."""
         temporary = folder / f".{_LOSSES}"
         temporary.write_text(json.dumps(self.losses), encoding="utf-8")
         temporary.replace(folder / _LOSSES)
+        for other in folder.parent.glob("checkpoint-*"):
+            if other != folder:
+                shutil.rmtree(other)
 
 
 @contextlib.contextmanager
@@ -253,7 +294,6 @@ def _arguments(model: nn.Module, job: Job, output: Path) -> Any:
         seed=settings.seed,
         data_seed=settings.seed,
         save_strategy="no",
-        save_total_limit=1,
         logging_strategy="steps" if loggers else "no",
         logging_steps=1,
         logging_nan_inf_filter=False,

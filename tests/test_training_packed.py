@@ -1,0 +1,263 @@
+"""The packed backend: its written-out gradients against autograd, and rows against single samples."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from test_training import ALL, LINEAR, samples_of, settings_of, train
+from tiny_models import ARCHITECTURES, tiny_model
+from torch import Tensor
+
+from arcfold.adapters import fresh_weights, make_spec, save_adapter
+from arcfold.files import InputError
+from arcfold.training import Sample
+from arcfold.training_kernels import rms_norm, rms_norm_backward, rotate, rotate_backward, swiglu, swiglu_backward
+from arcfold.training_packed import Network, Rows, attend
+
+BASE_RECORD = {"name": "tiny", "hash": "0123"}
+
+
+def network_of(model: Any, targets: tuple[str, ...] = ALL, longest: int = 64) -> tuple[Network, Any, dict[str, Tensor]]:
+    """A network with random LoRA matrices, its spec and its weights."""
+    spec = make_spec(model, rank=3, alpha=5, rslora=True, targets=targets)
+    generator = torch.Generator().manual_seed(1)
+    weights = {
+        key: tensor + 0.2 * torch.randn(tensor.shape, generator=generator)
+        for key, tensor in fresh_weights(model, spec, seed=1).items()
+    }
+    return Network(model, spec, weights, longest), spec, weights
+
+
+def gradients_of(network: Network, samples: list[Sample]) -> tuple[float, dict[str, Tensor]]:
+    """Loss and gradients of a row, by the keys of an adapter file."""
+    rows = Rows(samples, torch.device("cpu"))
+    with torch.no_grad():
+        loss = network.loss_and_gradients(rows.row(0, len(samples)), rows.scored_before[-1])
+        masters = [flat.master.clone() for flat in network.flats()]
+        for flat in network.flats():
+            flat.master.copy_(flat.grad)
+        gradients = network.export()
+        for flat, master in zip(network.flats(), masters, strict=True):
+            flat.master.copy_(master)
+    return float(loss), gradients
+
+
+def gradients_of_peft(model: Any, spec: Any, weights: dict[str, Tensor], samples: list[Sample], folder: Path) -> Any:
+    """The same from plain PEFT and autograd, one sample at a time."""
+    from peft import PeftModel
+
+    folder.mkdir()
+    save_adapter(folder, spec, weights, BASE_RECORD)
+    adapted = PeftModel.from_pretrained(copy.deepcopy(model), folder, is_trainable=True)
+    total = torch.zeros(())
+    for sample in samples:
+        logits = adapted(torch.tensor([sample.input_ids])).logits[0, :-1]
+        total = total + F.cross_entropy(logits, torch.tensor(sample.labels)[1:], ignore_index=-100, reduction="sum")
+    loss = total / sum(sample.label_tokens() for sample in samples)
+    loss.backward()
+    named = {name: parameter.grad for name, parameter in adapted.named_parameters() if parameter.requires_grad}
+    clean = {name.replace(".default", "").replace(".modules_to_save", ""): grad for name, grad in named.items()}
+    return loss.item(), clean
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_gradients_are_those_of_autograd(architecture: str, tied: bool, tmp_path: Path) -> None:
+    """Grouped queries, biases (Qwen2), norms of the heads (Qwen3); several samples in a row."""
+    options = {"attention_bias": True} if architecture == "llama" else {}
+    model = tiny_model(architecture, seed=14, vocabulary=16, tied=tied, **options)
+    for parameter in model.parameters():
+        if parameter.ndim == 1:  # norms and biases are ones and zeros in a fresh model
+            parameter.data.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
+    network, spec, weights = network_of(model)
+    samples = samples_of(5)
+    loss, ours = gradients_of(network, samples)
+    network.release()
+    expected, theirs = gradients_of_peft(model, spec, weights, samples, tmp_path / "a")
+    assert loss == pytest.approx(expected, rel=1e-5)
+    assert ours.keys() == theirs.keys()
+    for key in ours:
+        torch.testing.assert_close(ours[key], theirs[key], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("targets", [("q_proj",), ("k_proj", "v_proj", "up_proj"), ("down_proj", "lm_head"), LINEAR])
+def test_gradients_of_some_targets(targets: tuple[str, ...], tmp_path: Path) -> None:
+    model = tiny_model("qwen3", seed=15, vocabulary=16, kv_heads=2)
+    network, spec, weights = network_of(model, targets)
+    samples = samples_of(3)
+    loss, ours = gradients_of(network, samples)
+    network.release()
+    expected, theirs = gradients_of_peft(model, spec, weights, samples, tmp_path / "a")
+    assert loss == pytest.approx(expected, rel=1e-5)
+    assert ours.keys() == theirs.keys()
+    for key in ours:
+        torch.testing.assert_close(ours[key], theirs[key], rtol=1e-3, atol=1e-5)
+
+
+def variants() -> dict[str, Callable[[Network], None]]:
+    def batch_the_products(network: Network) -> None:
+        for layer in network.layers:
+            for projections in (layer.qkv, layer.gate_up):
+                projections.batched = True
+
+    def recompute(network: Network) -> None:
+        network.recompute = True
+
+    def cut_the_logits(network: Network) -> None:
+        network.logits_at_once = 5 * 16
+
+    return {"batched": batch_the_products, "recompute": recompute, "logits in pieces": cut_the_logits}
+
+
+@pytest.mark.parametrize("variant", variants())
+def test_every_way_of_computing_gives_the_same(variant: str) -> None:
+    network, _, _ = network_of(tiny_model("qwen3", seed=15, vocabulary=16, kv_heads=2))
+    samples = samples_of(4)
+    loss, gradients = gradients_of(network, samples)
+    variants()[variant](network)
+    again, others = gradients_of(network, samples)
+    assert again == pytest.approx(loss, rel=1e-6)
+    for key in gradients:
+        torch.testing.assert_close(others[key], gradients[key], rtol=1e-4, atol=1e-6)
+
+
+def test_a_sample_does_not_see_its_neighbours() -> None:
+    network, _, _ = network_of(tiny_model("qwen3", seed=15, vocabulary=16, kv_heads=2))
+    samples = samples_of(3)
+    together, _ = gradients_of(network, samples)
+    alone = [gradients_of(network, [sample])[0] * sample.label_tokens() for sample in samples]
+    assert together == pytest.approx(sum(alone) / sum(s.label_tokens() for s in samples), rel=1e-5)
+
+
+def test_a_large_vocabulary(tmp_path: Path) -> None:
+    model = tiny_model("llama", seed=16, vocabulary=3000)
+    network, spec, weights = network_of(model, ("q_proj", "embed_tokens", "lm_head"))
+    samples = samples_of(3, vocabulary=3000)
+    _, ours = gradients_of(network, samples)
+    network.release()
+    _, theirs = gradients_of_peft(model, spec, weights, samples, tmp_path / "a")
+    for key in ours:
+        torch.testing.assert_close(ours[key], theirs[key], rtol=1e-3, atol=1e-5)
+
+
+def test_bfloat16_stays_close_to_float32() -> None:
+    samples = samples_of(4)
+    losses, gradients = [], []
+    for dtype in (torch.float32, torch.bfloat16):
+        model = copy.deepcopy(tiny_model("qwen3", seed=20, vocabulary=16)).to(dtype)
+        network, _, _ = network_of(model, ("q_proj", "down_proj"))
+        loss, of = gradients_of(network, samples)
+        losses.append(loss)
+        gradients.append(torch.cat([of[key].flatten() for key in sorted(of)]))
+    assert losses[1] == pytest.approx(losses[0], rel=2e-2)
+    assert torch.cosine_similarity(*gradients, dim=0) > 0.98
+
+
+def test_rows_are_slices_of_all_samples() -> None:
+    samples = [Sample((1, 2, 3), (1, -100, 3)), Sample((4, 5), (-100, 5)), Sample((6, 7, 8, 9), (-100, 7, -100, 9))]
+    rows = Rows(samples, torch.device("cpu"))
+    row = rows.row(1, 3)
+    assert row.ids.tolist() == [4, 5, 6, 7, 8, 9]
+    assert row.positions.tolist() == [0, 1, 0, 1, 2, 3]
+    assert row.bounds.tolist() == [0, 2, 6]
+    assert row.lengths == (2, 4)
+    assert row.scored.tolist() == [0, 2, 4]
+    assert row.targets.tolist() == [5, 7, 9]
+    assert row.place.tolist() == [0, 3, 1, 3, 2, 3]
+    assert rows.scored_before == [0, 1, 2, 4]
+
+
+def test_rms_norm() -> None:
+    x = torch.randn(5, 12, dtype=torch.float64).float().requires_grad_()
+    weight, d, residual = torch.randn(12), torch.randn(5, 12), torch.randn(5, 12)
+    expected = F.rms_norm(x, (12,), weight, 1e-6)
+    y, rstd = rms_norm(x.detach(), weight, 1e-6)
+    torch.testing.assert_close(y, expected)
+    (gradient,) = torch.autograd.grad(expected, x, d)
+    torch.testing.assert_close(rms_norm_backward(d, x.detach(), rstd, weight, None), gradient)
+    torch.testing.assert_close(rms_norm_backward(d, x.detach(), rstd, weight, residual), gradient + residual)
+
+
+@pytest.mark.parametrize("normed", [False, True])
+def test_rotate(normed: bool) -> None:
+    long, norm = torch.randn(5, 4, 6), torch.randn(3, 6) if normed else None
+    heads = long[:, :3].detach().requires_grad_()
+    angles, positions, d = torch.randn(9, 3), torch.tensor([0, 1, 2, 0, 8]), torch.randn(5, 3, 6)
+    cos, sin = angles.cos(), angles.sin()
+    x = heads if norm is None else F.rms_norm(heads, (6,), None, 1e-6) * norm
+    turned = torch.complex(x[..., :3], x[..., 3:]) * torch.complex(cos, sin)[positions][:, None]
+    expected = torch.cat([turned.real, turned.imag], -1)
+    torch.testing.assert_close(rotate(long[:, :3], norm, 1e-6, cos, sin, positions), expected)
+    out = torch.zeros(5, 4, 6)
+    rotate_backward(d, long[:, :3], norm, 1e-6, cos, sin, positions, out[:, :3])
+    torch.testing.assert_close(out[:, :3], torch.autograd.grad(expected, heads, d)[0])
+    assert not out[:, 3].any()
+
+
+def test_swiglu() -> None:
+    x, d = torch.randn(5, 14, requires_grad=True), torch.randn(5, 7)
+    expected = F.silu(x[:, :7]) * x[:, 7:]
+    torch.testing.assert_close(swiglu(x.detach()), expected)
+    torch.testing.assert_close(swiglu_backward(d, x.detach()), torch.autograd.grad(expected, x, d)[0])
+
+
+def test_attention_stays_inside_a_sample() -> None:
+    row = Rows([Sample((1,) * n, (-100,) * (n - 1) + (1,)) for n in (2, 5, 3)], torch.device("cpu")).row(0, 3)
+    q, k, v = torch.randn(10, 4, 8), torch.randn(10, 2, 8), torch.randn(10, 2, 8)
+    sample = torch.repeat_interleave(torch.arange(3), torch.tensor(row.lengths))
+    allowed = (sample[:, None] == sample) & torch.ones(10, 10).tril().bool()
+    k_wide, v_wide = (x.repeat_interleave(2, dim=1).transpose(0, 1) for x in (k, v))
+    scores = (q.transpose(0, 1) @ k_wide.transpose(1, 2) * 0.3).masked_fill(~allowed, -torch.inf)
+    out, _ = attend(q, k, v, row, 0.3)
+    torch.testing.assert_close(out, (scores.softmax(-1) @ v_wide).transpose(0, 1))
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        ({"model_type": "gpt2"}, {}, "gpt2"),
+        ({"hidden_act": "gelu"}, {}, "gelu"),
+        ({"rope_parameters": {"rope_type": "dynamic"}}, {}, "dynamic"),
+        ({"sliding_window": 8, "use_sliding_window": True}, {}, "sliding window 8"),
+        ({}, {"dropout": 0.1}, "dropout"),
+    ],
+)
+def test_what_it_does_not_compute_is_refused(change: Any, options: Any, message: str, tmp_path: Path) -> None:
+    model = copy.deepcopy(tiny_model("qwen3", seed=18, vocabulary=16))
+    for name, value in change.items():
+        setattr(model.config, name, value)
+    with pytest.raises(InputError, match=message) as error:
+        train(tmp_path / "a", samples_of(6), settings_of(**options), model, backend="packed")
+    assert "use the trl backend" in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reporting_to_a_logger_is_left_to_trl(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="tensorboard"):
+        train(tmp_path / "a", samples_of(3), settings_of(), backend="packed", report_to="tensorboard")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_gpu_computes_what_the_cpu_computes(architecture: str) -> None:
+    """Triton's kernels, flash attention and batched products, in bfloat16 against float32."""
+    samples = samples_of(5, longest=60)
+    model = tiny_model(architecture, seed=19, vocabulary=16, kv_heads=2)
+    network, _, _ = network_of(copy.deepcopy(model), ("q_proj", "up_proj", "down_proj"))
+    loss, expected = gradients_of(network, samples)
+    on_gpu, _, _ = network_of(copy.deepcopy(model).to("cuda", torch.bfloat16), ("q_proj", "up_proj", "down_proj"))
+    rows = Rows(samples, torch.device("cuda"))
+    with torch.no_grad():
+        again = on_gpu.loss_and_gradients(rows.row(0, len(samples)), rows.scored_before[-1])
+        on_gpu.lora.master.copy_(on_gpu.lora.grad)
+    ours = on_gpu.export()
+    assert float(again) == pytest.approx(loss, rel=3e-2)
+    flat = [torch.cat([of[key].flatten() for key in sorted(of)]) for of in (expected, ours)]
+    assert torch.cosine_similarity(*flat, dim=0) > 0.98

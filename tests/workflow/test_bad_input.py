@@ -1,0 +1,68 @@
+"""Wrong input ends with status 1 and one line that names it, before anything is half written."""
+
+from __future__ import annotations
+
+import pytest
+
+RAGGED = {"bad": {"train": [{"input": [[1, 2], [3]], "output": [[1]]}], "test": [{"input": [[1]]}]}}
+
+
+def refused(call, *words):
+    """Checks a call that must have ended with one line of ours, with all these words in it."""
+    assert call.status == 1, call.said
+    assert len(call.our_lines) == 1, call.said
+    (line,) = call.our_lines
+    for word in words:
+        assert word in line
+    assert "Traceback" not in call.said
+    assert "internal error" not in call.said
+
+
+@pytest.mark.parametrize(
+    ("target", "config", "words"),
+    [
+        ("results/score_tiny.json", {"sed": 1}, ["config: top level", "'sed'", "did you mean 'seed'?"]),
+        ("results/score_tiy.json", {}, ["run tiy: unknown", "did you mean tiny?"]),
+        ("results/score_3folds.json", {}, ["run 3folds", "expected at most 2, the number of tasks of mine"]),
+        ("results/score_tiny.json", {"model": "bigam"}, ["unknown model 'bigam'", "did you mean bigram?"]),
+        ("results/score_hidden_1folds.json", {}, ["dataset hidden: no solutions", "submission.json instead"]),
+        (
+            "results/score_half_1folds.json",
+            {"datasets": {"half": {"challenges": "challenges.json", "solutions": "nothing.json"}}},
+            ["datasets/half/solutions", "nothing.json: no such file"],
+        ),
+        (
+            "results/score_1folds.json",
+            {"models": {"away": {"path": "models/away", "format": "embedded"}}, "model": "away"},
+            ["models/away: no config.json, expected a model folder"],
+        ),
+    ],
+)
+def test_what_is_wrong_with_the_config_or_the_run_is_said_before_any_job(blank, target, config, words):
+    call = blank("--dry-run", target, **config)
+    refused(call, *words)
+    assert not blank.path("results").exists()
+
+
+def test_a_malformed_file_ends_its_job_with_one_line_in_the_log_and_leaves_nothing(fresh):
+    fresh.write("ragged.json", RAGGED)
+    line = "error: ragged.json: task bad, train[0], input: row 1 has 1 cells where row 0 has 2, expected a rectangle"
+    datasets = {"ragged": {"tasks": "ragged.json"}}
+    call = fresh("results/runs/ragged_1folds/submission.json", datasets=datasets)
+    refused(call, line)
+    assert fresh.path("results/logs/collect_tasks/ragged.log").read_text() == f"{line}\n"
+    assert not any("ragged" in name for name in fresh.results())
+
+
+def test_a_model_without_the_formats_tokens_ends_with_one_line(fresh):
+    models = {"other": {"path": "models/bigram", "format": "nvarc"}}
+    call = fresh("results/models/other.json", models=models)
+    refused(call, "models/bigram/tokenizer.json: no single token for '<|im_start|>'", "nvarc needs")
+    assert fresh.results() == {}
+
+
+def test_a_prompt_that_cannot_fit_ends_the_search_with_one_line(copy):
+    before = copy.results()
+    call = copy("results/runs/hidden_1folds/candidates/fold-0.json", settings={"search": {"longest": 931}})
+    refused(call, "task second, test[0]: the prompt needs", "expected at most 931 (search/longest)")
+    assert copy.results() == before

@@ -1,0 +1,71 @@
+"""How well a base model adapts: a quick stand-in for test-time training, search and selection.
+
+All weights are trained for some steps on the demonstrations of held-out tasks, their last pairs hidden,
+then the greedy replies to these are counted in eight views. The share of tasks with two right views
+or more follows the score of the whole pipeline at a small part of its time.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import dataclass, replace
+
+from arcfold.attention import make_attention
+from arcfold.batches import Batches, BatchSettings, Store
+from arcfold.held_out import Score, make_questions
+from arcfold.muon import OptimizerSettings
+from arcfold.network import Network
+from arcfold.pretraining import Group, Pretraining, PretrainingSettings, TrainingBudget
+from arcfold.shards import Shard
+
+VIEWS = 8
+
+
+@dataclass(frozen=True)
+class AdaptingSettings:
+    """How the stand-in trains."""
+
+    steps: int = 150
+    tokens: int = 16384
+    """Tokens of a step."""
+    rate: float = 0.25
+    """Factor of the rates of pretraining."""
+
+
+def adapted_score(
+    network: Network,
+    shard: Shard,
+    settings: AdaptingSettings,
+    optimizer: OptimizerSettings,
+    group: Group,
+    attention: str,
+) -> Score:
+    """The score after adapting a copy of the network, on its device, to the tasks of a shard.
+
+    Every process of `group` computes the same alone.
+    """
+    alone = Group.alone(group.device)
+    longest = min(network.shape.positions, settings.tokens)
+    hidden = Store([shard], {shard.name: 1.0}, last_pairs_hidden=1)
+    whole = Store([shard], {shard.name: 1.0})
+    batches = Batches(hidden, BatchSettings(tokens=settings.tokens, longest=longest), pairs={10: 1.0})
+    rates = replace(
+        optimizer,
+        matrix_rate=optimizer.matrix_rate * settings.rate,
+        other_rate=optimizer.other_rate * settings.rate,
+        momentum_steps=0,
+        weight_decay=0.0,
+    )
+    training = Pretraining(
+        copy.deepcopy(network),
+        batches,
+        PretrainingSettings(
+            optimizer=rates, warmup_steps=min(10, settings.steps), decay_share=0.9, held_out_seconds=1e9
+        ),
+        group=alone,
+        attention=make_attention(attention, settings.tokens, longest, group.device),
+        held_out={"adapted": (whole, make_questions(whole, VIEWS, longest))},
+    )
+    training.run(TrainingBudget(steps=settings.steps), time.monotonic(), say=lambda line: None)
+    return training.score("adapted")

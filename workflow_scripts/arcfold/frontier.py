@@ -1,0 +1,267 @@
+"""The living prefixes of many queries, decoded step by step without leaving the device.
+
+A row is a living prefix. A step runs the last token of every row, compares every successor's
+probability with the threshold, and puts the successors that pass in the place of the rows, all in
+tensors of fixed shape: on a GPU it is one CUDA graph, and the host looks only after some steps.
+A step that would not fit (too many successors, no room for finished replies or in the pool)
+changes nothing and neither do those after it, until the host has made room.
+
+Shapes: R rows of a step (a few fixed numbers), V vocabulary; the others as in `stepping`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from arcfold import kernels
+from arcfold.pool import PoolDecoder
+from arcfold.stepping import HOLD, Prepared, Queries, Rows, State, Threshold, advance, prepare
+
+SMALLEST = 32
+"""Rows of the smallest step; the others are powers of 2 above it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class NewRow:
+    """A living prefix on its way to the device."""
+
+    query: int
+    tokens: tuple[int, ...]
+    """At least one; the last is not in the pool yet."""
+    log_prob: float
+    slots: np.ndarray
+    """Slots of the tokens before the last."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """A reply that ended during the steps."""
+
+    query: int
+    tokens: tuple[int, ...]
+    """With the end token."""
+    log_prob: float
+
+
+class Frontier:
+    """The rows on the device and the steps that move them on."""
+
+    def __init__(
+        self,
+        decoder: PoolDecoder,
+        longest: Sequence[int],
+        threshold: Threshold,
+    ) -> None:
+        """`longest`: for each query the tokens that its reply has at most, the end included."""
+        device = decoder.layout.device
+        self._decoder = decoder
+        self._device = device
+        self._threshold = threshold
+        self._width = max(longest)
+        self.alive = np.zeros(0, dtype=np.int64)
+        """(rows,) the query of each living row."""
+        self._deepest = np.zeros(0, dtype=np.int64)
+        """(rows,) tokens of prompt and prefix."""
+        self._needed = 0
+        self.out_of_slots = False
+        """Whether the last steps were held up because the pool is full."""
+        self.tokens = 0
+        """Tokens run so far."""
+        queries = len(longest)
+        self._prompts: dict[int, tuple[int, int]] = {}
+        self._margins = np.full(queries, math.inf, dtype=np.float32)
+        """The margins as they were after the last steps."""
+        self._graphs: dict[tuple[int, int], torch.cuda.CUDAGraph] = {}
+        self._graph_pool: Any = None
+        self._generation = decoder.generation
+        self._state = State(
+            Rows.new(SMALLEST, self._width, device),
+            Rows.new(SMALLEST + 1, self._width, device),
+            Queries(
+                torch.zeros(queries, dtype=torch.int64, device=device),
+                torch.zeros(queries, dtype=torch.int64, device=device),
+                torch.tensor(longest, dtype=torch.int64, device=device),
+                torch.full((queries,), math.inf, device=device),
+            ),
+            torch.zeros(6, dtype=torch.int64, device=device),
+        )
+
+    def __len__(self) -> int:
+        return len(self.alive)
+
+    def _grow(self, rows: int) -> None:
+        """Makes room for `rows` rows; the graphs know the old memory and go."""
+        if rows <= len(self._state.rows.query):
+            return
+        grown = Rows.new(rows, self._width, self._device)
+        for new, old in zip(grown, self._state.rows, strict=True):
+            new[: len(self)] = old[: len(self)]
+        done = Rows.new(rows + 1, self._width, self._device)  # the last place takes what nobody wants
+        self._state = dataclasses.replace(self._state, rows=grown, done=done)
+        self._graphs.clear()
+
+    def open(self, query: int, start: int, length: int) -> None:
+        """Tells where the prompt of a query stands in the pool, before its first row is added."""
+        self._prompts[query] = (start, length)
+        queries = self._state.queries
+        queries.start[query] = start
+        queries.length[query] = length
+        queries.margin[query] = math.inf
+
+    def add(self, rows: Sequence[NewRow]) -> None:
+        """Puts new rows behind the living ones. Their queries must be open."""
+        count, total = len(self), len(self) + len(rows)
+        self._grow(_rows_for(total))
+        new = self._row_arrays(rows)
+        for tensor, array in zip(self._state.rows.first(total), new, strict=True):
+            tensor[count:] = torch.from_numpy(array).to(self._device)
+        query, _, depth, *_ = new
+        self.alive = np.concatenate([self.alive, query])
+        self._deepest = np.concatenate([self._deepest, self._prompt_lengths(query) + depth])
+        self._needed = max(self._needed, total)
+
+    def _row_arrays(self, rows: Sequence[NewRow]) -> tuple[np.ndarray, ...]:
+        """The new rows as arrays, in the order of `Rows`."""
+        text = np.zeros((len(rows), self._width), dtype=np.int32)
+        table = np.zeros((len(rows), self._width), dtype=np.int32)
+        for number, row in enumerate(rows):
+            text[number, : len(row.tokens)] = row.tokens
+            table[number, : len(row.slots)] = row.slots
+        return (
+            np.array([row.query for row in rows], dtype=np.int64),
+            np.array([row.tokens[-1] for row in rows], dtype=np.int64),
+            np.array([len(row.tokens) for row in rows], dtype=np.int64),
+            np.array([row.log_prob for row in rows], dtype=np.float64),
+            table,
+            text,
+        )
+
+    def _prompt_lengths(self, queries: np.ndarray) -> np.ndarray:
+        return np.array([self._prompts[query][1] for query in queries.tolist()], dtype=np.int64)
+
+    def close(self, query: int) -> float:
+        """Forgets a query, its living rows too, and returns the smallest margin of its decisions here."""
+        if self._prompts.pop(query, None) is None:  # it never had a row
+            return math.inf
+        if (self.alive == query).any():
+            kept = np.flatnonzero(self.alive != query)
+            where = torch.from_numpy(kept).to(self._device)
+            for tensor in self._state.rows:
+                tensor[: len(kept)] = tensor[where]
+            self.alive, self._deepest = self.alive[kept], self._deepest[kept]
+            self._needed = len(kept)
+        return float(self._margins[query])
+
+    def collect(self) -> None:
+        """Moves together what open prompts and living rows use of the pool."""
+        decoder, count = self._decoder, len(self)
+        held = np.zeros(decoder.slots, dtype=bool)
+        held[0] = True
+        for start, length in self._prompts.values():
+            held[start : start + length] = True
+        live = torch.from_numpy(held).to(self._device)
+        place = torch.arange(self._width, device=self._device)
+        row, starts = self._state.rows.first(count), self._state.queries.start
+        live[row.table[place < row.depth[:, None] - 1].long()] = True
+        moved = decoder.compact(live)
+        row.table.copy_(moved[row.table.long()])
+        starts.copy_(moved[starts])
+        first = starts.tolist()
+        self._prompts = {query: (first[query], length) for query, (_, length) in self._prompts.items()}
+
+    def steps(self, count: int) -> list[Finished]:
+        """Up to `count` steps, and the replies that they finished. Looks at the device once, at the end."""
+        decoder = self._decoder
+        rows = _rows_for(max(len(self) + len(self) // 4, self._needed))
+        self._grow(rows)
+        deepest = _rows_for(int(self._deepest.max()) + count, kernels.PART // 2)
+        counters = self._state.counters
+        counters.copy_(torch.tensor([len(self), 0, 0, decoder.used, 0, 0]))
+        step = self._graph(rows, deepest)
+        for _ in range(count):
+            step()
+        row = self._state.rows.first(rows)
+        found = torch.cat([counters, row.query, row.depth]).cpu().numpy()
+        self._margins = self._state.queries.margin.cpu().numpy()
+        living, want, ended, used, held, _ = found[: len(counters)].tolist()
+        queries, depths = found[len(counters) :].reshape(2, rows)[:, :living]
+        self.tokens += used - decoder.used
+        decoder.used = used
+        self._needed = want
+        self.alive = queries
+        self._deepest = self._prompt_lengths(queries) + depths
+        self.out_of_slots = bool(held) and decoder.free < living
+        return self._finished(ended)
+
+    def _finished(self, count: int) -> list[Finished]:
+        if not count:
+            return []
+        queries, _, depths, scores, _, texts = (tensor.tolist() for tensor in self._state.done.first(count))
+        return [
+            Finished(query, (*text[:depth], self._threshold.end), score)
+            for query, depth, score, text in zip(queries, depths, scores, texts, strict=True)
+        ]
+
+    def _graph(self, rows: int, deepest: int) -> Callable[[], None]:
+        """A function that does one step of `rows` rows whose texts have at most `deepest` tokens."""
+        if not (self._device.type == "cuda" and kernels.has_triton(self._device)):
+            return lambda: self._step(rows, deepest)
+        if self._generation != self._decoder.generation:
+            self._generation = self._decoder.generation
+            self._graphs.clear()
+            self._graph_pool = None  # a pool of graphs goes with the last of them
+        if (rows, deepest) not in self._graphs:
+            self._graphs[rows, deepest] = self._record(rows, deepest)
+        return self._graphs[rows, deepest].replay
+
+    def _record(self, rows: int, deepest: int) -> torch.cuda.CUDAGraph:
+        """Records one step; the run before it, which compiles kernels, is held from changing anything."""
+        counters = self._state.counters
+        before = counters.clone()
+        counters[HOLD] = 1
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            self._step(rows, deepest)
+        torch.cuda.current_stream().wait_stream(stream)
+        counters.copy_(before)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._graph_pool):
+            self._step(rows, deepest)
+        self._graph_pool = graph.pool()
+        return graph
+
+    def _step(self, rows: int, deepest: int) -> None:
+        """One step of the first `rows` rows."""
+        state, decoder = self._state, self._decoder
+        prepared = prepare(state, rows, decoder.slots)
+        what = _FrontierPass(decoder, prepared, state.rows.table[:rows], deepest)
+        log_probs = decoder.run(state.rows.token[:rows], prepared.position, 0, what)  # (R, V)
+        advance(state, rows, decoder.slots, log_probs, self._threshold)
+
+
+class _FrontierPass:
+    """One step's attention: each row to its prompt, which it shares, and to its own slots."""
+
+    def __init__(self, decoder: PoolDecoder, prepared: Prepared, table: torch.Tensor, deepest: int) -> None:
+        self._decoder = decoder
+        self._slot = prepared.slot
+        self._rows = (prepared.start, prepared.length, table, prepared.depth, deepest)
+
+    def attend(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None
+    ) -> torch.Tensor:
+        keys, values = self._decoder.keys[layer], self._decoder.values[layer]
+        kernels.store(keys, values, self._slot, key[0], value[0])
+        return kernels.decode(query[0], keys, values, *self._rows, scale or query.shape[-1] ** -0.5)[None]
+
+
+def _rows_for(count: int, smallest: int = SMALLEST) -> int:
+    """The smallest power of 2 times `smallest` that is at least `count`."""
+    return smallest << max(0, math.ceil(math.log2(max(1, count) / smallest)))
