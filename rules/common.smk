@@ -138,11 +138,22 @@ def get_split(wildcards):
     return int(folds), int(seed)
 
 
+@says_its_line
+def check_fold(wildcards):
+    """A fold of the run: they count from 0."""
+    folds = get_run(wildcards.run).folds
+    if int(wildcards.get("fold", 0)) >= folds:
+        raise InputError(
+            f"run {wildcards.run}: no fold {wildcards.fold}, expected 0 to {folds - 1}"
+        )
+
+
 def in_store(stage, name):
     """The path of a run's file in the store."""
 
     def path(wildcards):
         get_leaks(wildcards.run)
+        check_fold(wildcards)
         return f"{get_run(wildcards.run).store(stage)}/{name.format(**wildcards)}"
 
     return path
@@ -217,7 +228,7 @@ def stage_model_dtype(stage):
 def get_dataset_config(dataset):
     """The entries of the config that a dataset is made by, in the config's layout."""
     runs.check_dataset(config, dataset)
-    return {"datasets": dataset_entries(config, dataset), "subsets": {}}
+    return dataset_entries(config, dataset)
 
 
 @says_its_line

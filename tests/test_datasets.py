@@ -81,23 +81,29 @@ def test_the_users_file_and_kaggles_files_are_datasets(config, tmp_path):
 
 def test_a_datasets_entries_are_those_that_it_is_made_by(config):
     config["datasets"] |= {"mine": {"tasks": "x.json"}, "small": {"of": "mine", "shortest": 3}}
-    assert dataset_entries(config, "small") == {
-        "small": {"of": "mine", "shortest": 3},
-        "mine": {"tasks": "x.json"},
+    config["datasets"]["new"] = {"of": "arc2_new_evaluation", "shortest": 2}
+    made_by = {"small": {"of": "mine", "shortest": 3}, "mine": {"tasks": "x.json"}}
+    assert dataset_entries(config, "small") == {"datasets": made_by, "subsets": {}}
+    quick = {"quick": {"of": "arc1_evaluation", "shortest": 16}}
+    assert dataset_entries(config, "quick") == {"datasets": quick, "subsets": {}}
+    assert dataset_entries(config, "new") == {
+        "datasets": {"new": config["datasets"]["new"]},
+        "subsets": {"arc2_new_evaluation": config["subsets"]["arc2_new_evaluation"]},
     }
-    assert dataset_entries(config, "quick") == {"quick": {"of": "arc1_evaluation", "shortest": 16}}
-    assert dataset_entries(config, "arc2_training") == dataset_entries(config, "db695cfb") == {}
+    nothing = {"datasets": {}, "subsets": {}}
+    assert dataset_entries(config, "arc2_training") == dataset_entries(config, "db695cfb") == nothing
 
 
-@pytest.mark.parametrize("name", ["small", "db695cfb"])
+@pytest.mark.parametrize("name", ["small", "db695cfb", "new"])
 def test_a_dataset_is_the_same_from_its_own_entries_alone(config, tmp_path, name):
     made = [task("a", [("12 34", "5")], [("6", "7")]), task("b", [("1", "2")], [("3", "4"), ("5", "6")])]
     (tmp_path / "mine.json").write_text(json.dumps(tasks_to_json(made)))
     config["datasets"] |= {
         "mine": {"tasks": str(tmp_path / "mine.json")},
         "small": {"of": "mine", "shortest": 1},
+        "new": {"of": "arc2_new_evaluation", "shortest": 2},
     }
-    alone = {"datasets": dataset_entries(config, name), "subsets": {}}
+    alone = dataset_entries(config, name)
     assert load_dataset(alone, name) == load_dataset(config, name)
 
 

