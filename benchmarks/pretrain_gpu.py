@@ -27,7 +27,7 @@ MIXTURE = "re_arc=0.62,arc1_training=0.1,concept_arc=0.08,mini_arc=0.05,one_d_ar
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--shards", nargs="+", required=True, help="shard folders, or packed shards (.xz)")
+    add("--shards", nargs="+", default=[], help="shard folders, or packed shards (.xz)")
     add("--held-out", nargs="*", default=[], help="the same, of held-out tasks")
     add("--adapt-on", help="name of the held-out shard that a copy adapts to at the end")
     add("--adapt-steps", type=int, default=0, help="steps of adapting; 0 leaves it out")
@@ -61,6 +61,7 @@ def arguments() -> argparse.Namespace:
     add("--workers", type=int, default=4, help="processes that make batches, for each device")
     add("--gpus", type=int, default=1)
     add("--seed", type=int, default=0)
+    add("--rewrite", help="only read this folder's weights and write all of its files anew to --out")
     add("--probe", type=int, default=0, help="only time so many steps with each kind of attention")
     return parser.parse_args()
 
@@ -73,9 +74,13 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
 
+    from arcfold.base_folder import load_network, save_model
     from arcfold.pretraining import Group, training_device
     from arcfold.pretraining_run import probe, save, train
 
+    if options.rewrite:
+        save_model(options.out, load_network(options.rewrite), part_mib=options.part_mib)
+        return
     plan = make_plan(options)
     if options.probe:
         print(json.dumps(probe(plan, options.shards, options.probe)), flush=True)

@@ -238,6 +238,13 @@ def test_what_it_does_not_compute_is_refused(change: Any, options: Any, message:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_half_precision_is_refused(tmp_path: Path) -> None:
+    """Its gradients would need a scaled loss."""
+    model = copy.deepcopy(tiny_model("qwen3", seed=18, vocabulary=16)).half()
+    with pytest.raises(InputError, match="float16"):
+        train(tmp_path / "a", samples_of(3), settings_of(), model, backend="packed")
+
+
 def test_reporting_to_a_logger_is_left_to_trl(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="tensorboard"):
         train(tmp_path / "a", samples_of(3), settings_of(), backend="packed", report_to="tensorboard")

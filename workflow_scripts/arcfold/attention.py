@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -42,7 +43,7 @@ class SampleAttention(Attention):
 
     def update(self, positions: Tensor, bounds: Tensor) -> None:
         starts = [*bounds.tolist(), self.tokens]
-        self._sizes = [stop - start for start, stop in zip(starts, starts[1:], strict=False) if stop > start]
+        self._sizes = [stop - start for start, stop in pairwise(starts) if stop > start]
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         parts = zip(*(x.transpose(0, 1).split(self._sizes, dim=1) for x in (q, k, v)), strict=True)

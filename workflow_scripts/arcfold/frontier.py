@@ -104,7 +104,7 @@ class Frontier:
             new[: len(self)] = old[: len(self)]
         done = Rows.new(rows + 1, self._width, self._device)  # the last place takes what nobody wants
         self._state = dataclasses.replace(self._state, rows=grown, done=done)
-        self._graphs.clear()
+        self._forget_graphs()
 
     def open(self, query: int, start: int, length: int) -> None:
         """Tells where the prompt of a query stands in the pool, before its first row is added."""
@@ -214,11 +214,14 @@ class Frontier:
             return lambda: self._step(rows, deepest)
         if self._generation != self._decoder.generation:
             self._generation = self._decoder.generation
-            self._graphs.clear()
-            self._graph_pool = None  # a pool of graphs goes with the last of them
+            self._forget_graphs()
         if (rows, deepest) not in self._graphs:
             self._graphs[rows, deepest] = self._record(rows, deepest)
         return self._graphs[rows, deepest].replay
+
+    def _forget_graphs(self) -> None:
+        self._graphs.clear()
+        self._graph_pool = None  # the memory that graphs share goes with the last of them
 
     def _record(self, rows: int, deepest: int) -> torch.cuda.CUDAGraph:
         """Records one step; the run before it, which compiles kernels, is held from changing anything."""

@@ -66,8 +66,8 @@ class Optimizer:
     def state(self) -> dict[str, Tensor]:
         """All that a resumed training needs besides the weights, on the CPU."""
         made = {f"muon.{index}": group.momentum.cpu() for index, group in enumerate(self._groups)}
-        for index, entry in self._adam.state_dict()["state"].items():
-            made |= {f"adam.{index}.{key}": value.detach().cpu().clone() for key, value in entry.items()}
+        for number, entry in self._adam.state_dict()["state"].items():
+            made |= {f"adam.{number}.{key}": value.detach().cpu().clone() for key, value in entry.items()}
         made["steps"] = torch.tensor(self.steps)
         return made
 
@@ -79,8 +79,8 @@ class Optimizer:
         entries: dict[int, dict[str, Tensor]] = {}
         for key, value in state.items():
             if key.startswith("adam."):
-                _, index, name = key.split(".")
-                entries.setdefault(int(index), {})[name] = value
+                _, number, name = key.split(".")
+                entries.setdefault(int(number), {})[name] = value
         self._adam.load_state_dict({**self._adam.state_dict(), "state": entries})
 
 

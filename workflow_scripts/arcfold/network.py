@@ -125,7 +125,8 @@ class Network(nn.Module):
                 }
             )
 
-        self.model = nn.ModuleDict(
+        # Any: a ModuleDict knows nothing of its modules' kinds
+        self.model: Any = nn.ModuleDict(
             {
                 "embed_tokens": nn.Embedding(VOCABULARY, shape.width),
                 "layers": nn.ModuleList(layer() for _ in range(shape.layers)),

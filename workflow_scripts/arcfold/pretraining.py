@@ -198,14 +198,14 @@ class Pretraining:
         clock = _Clock(budget, self.group, self.tokens * self.settings.accumulation, started, self._reserve)
         loop_began = time.monotonic()
         before = self.progress.seconds
-        taken, losses = 0, _RunningMean(self.device)
+        losses = _RunningMean(self.device)
         last_line, last_held_out = loop_began, -math.inf
-        for batch in self._batches():
-            share = clock.share(taken)
-            if share >= 1 and taken:
+        for before_it, batch in enumerate(self._batches()):
+            share = clock.share(before_it)
+            if share >= 1 and before_it:
                 break
-            losses.add(self.take_step(batch, rate_scale(share, taken, self.settings)))
-            taken += 1
+            losses.add(self.take_step(batch, rate_scale(share, before_it, self.settings)))
+            taken = before_it + 1
             self.progress.steps += 1
             self.progress.tokens += self.tokens * self.settings.accumulation * self.group.size
             now = time.monotonic()

@@ -293,11 +293,14 @@ class _Search:
 
     def _start(self, number: int) -> _Run:
         query = self.queries[number]
-        drafts = self.proposed[number]
         arena = self.decoder.arena(self._capacity(number))
-        run = _Run(number, query, arena, [], self.reserved[number], drafts)
+        run = _Run(number, query, arena, [], self.reserved[number], self._drafts_of(number))
         run.prefixes.append(_Prefix((), 0.0, query.prompt, np.zeros(0, dtype=bool), run.guess_for(())))
         return run
+
+    def _drafts_of(self, number: int) -> list[tuple[float, tuple[int, ...]]]:
+        """The drafts that a query is run with; the list still grows while it runs."""
+        return self.proposed[number]
 
     def _capacity(self, number: int) -> int:
         """Tokens that a query's arena holds before it has to grow."""
@@ -480,6 +483,9 @@ class _PoolSearch(_Search):
     def _capacity(self, number: int) -> int:
         # Every token of a draft is run at most once before the prefixes are decoded on the device.
         return len(self.queries[number].prompt) + sum(len(tokens) for _, tokens in self.proposed[number])
+
+    def _drafts_of(self, number: int) -> list[tuple[float, tuple[int, ...]]]:
+        return list(self.proposed[number])  # later ones have no room in the stretch that was measured for these
 
     def _has_room(self, number: int) -> bool:
         need = self._capacity(number) + BURST * len(self.running)

@@ -123,12 +123,15 @@ def pack(folder: str | Path, path: str | Path) -> None:
         "grids.npy": (folder / "grids.npy").read_bytes(),
         "cells": np.stack([shard.cells & 15, shard.cells >> 4], axis=1).tobytes(),
     }
-    with new_file(path) as temporary, lzma.open(temporary, "wb", format=lzma.FORMAT_XZ, filters=_XZ) as stream:
-        with tarfile.open(fileobj=stream, mode="w|") as archive:
-            for name, data in content.items():
-                entry = tarfile.TarInfo(name)
-                entry.size = len(data)
-                archive.addfile(entry, io.BytesIO(data))
+    with (
+        new_file(path) as temporary,
+        lzma.open(temporary, "wb", format=lzma.FORMAT_XZ, filters=_XZ) as stream,
+        tarfile.open(fileobj=stream, mode="w|") as archive,
+    ):
+        for name, data in content.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
 
 
 def unpack(path: str | Path, folder: str | Path) -> None:

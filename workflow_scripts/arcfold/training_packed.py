@@ -81,6 +81,9 @@ def _check(model: Any, job: Job) -> None:
         )
     if any(type(m) is not nn.Linear for layer in model.model.layers for m in _linears(layer)):
         raise InputError(f"backend: packed computes plain linear layers, the model has quantized ones; {remedy}")
+    dtype = model.model.embed_tokens.weight.dtype
+    if dtype not in (torch.float32, torch.bfloat16):
+        raise InputError(f"backend: packed computes float32 and bfloat16, the model is {dtype}; {remedy}")
     if job.spec.dropout:
         raise InputError(f"backend: packed computes no dropout, the adapter has {job.spec.dropout}; {remedy}")
     if job.report_to != "none":

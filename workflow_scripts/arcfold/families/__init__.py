@@ -9,7 +9,23 @@ import importlib
 
 from arcfold.families.registry import FAMILIES, Made
 
-MODULES = ("selecting", "whole", "colouring", "filling", "lines", "moving", "extracting", "counting", "panels", "patterns", "stamping", "ordering")
+MODULES = (
+    "selecting",
+    "whole",
+    "colouring",
+    "filling",
+    "lines",
+    "moving",
+    "extracting",
+    "counting",
+    "panels",
+    "patterns",
+    "stamping",
+    "ordering",
+    "denoising",
+    "one_row",
+    "composing",
+)
 
 for _name in MODULES:
     importlib.import_module(f"arcfold.families.{_name}")

@@ -265,9 +265,7 @@ def colour_key_in_corner(draws: Draws) -> MakePair:
         taken[: 2 * count, :3] = True
         used = [draws.pick(keys) for _ in range(draws.randint(2, 5))]
         turn = [draws.chance(0.5) and both for _ in used]
-        items = [
-            thing(any_shape(draws, 1, 4), key[1] if t else key[0]) for key, t in zip(used, turn, strict=True)
-        ]
+        items = [thing(any_shape(draws, 1, 4), key[1] if t else key[0]) for key, t in zip(used, turn, strict=True)]
         things = placed(draws, size, items, taken=taken)
         first = drawn(size, things)
         new = [item.painted(k[0] if t else k[1]) for item, k, t in zip(things, used, turn, strict=True)]

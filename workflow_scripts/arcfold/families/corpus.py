@@ -14,8 +14,8 @@ from arcfold.families.registry import WEIGHTS, Made
 from arcfold.files import InputError
 from arcfold.views import generator
 
-_TRIES = 40
-"""Rules that are tried for a task, and draws for each of its pairs."""
+_RULES, _TRIES = 400, 40
+"""Rules that are tried for a task, and draws for all pairs of a rule."""
 _LARGEST_TASK = 4000
 """Cells of a task's pairs together that are not exceeded: long prompts are few in ARC too."""
 
@@ -38,7 +38,7 @@ def families_tasks(
 def make_task(name: str, number: int, pairs: int, seed: int) -> CorpusTask:
     """One task of a family. Raises InputError if the family makes none, which is an error of the family."""
     task_id = f"{name}_{number}"
-    for attempt in range(_TRIES):
+    for attempt in range(_RULES):
         draws = Draws(generator(seed, task_id, f"family {attempt}").getrandbits(64))
         try:
             made = _pairs(name, draws, pairs)
@@ -46,7 +46,7 @@ def make_task(name: str, number: int, pairs: int, seed: int) -> CorpusTask:
             continue
         if is_good(made):
             return CorpusTask(task_id, tuple(Example(pair.input, pair.output) for pair in made))
-    raise InputError(f"families: {name} makes no task {number} in {_TRIES} tries")
+    raise InputError(f"families: {name} makes no task {number} in {_RULES} tries")
 
 
 def _pairs(name: str, draws: Draws, count: int) -> list[Made]:

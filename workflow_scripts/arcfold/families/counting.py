@@ -52,9 +52,9 @@ def count_into_square(draws: Draws) -> MakePair:
     def make() -> Made:
         count, colour = draws.randint(1, 9), role()
         first = _counted(draws, sizes(), {colour: count}, high)
-        answer = np.zeros(9, np.uint8)
-        answer[:count] = colour
-        answer = answer.reshape(3, 3)
+        cells = np.zeros(9, np.uint8)
+        cells[:count] = colour
+        answer = cells.reshape(3, 3)
         if snake:
             answer[1] = answer[1, ::-1]
         return Made(first, answer)

@@ -62,7 +62,9 @@ def extract_with_marker(draws: Draws) -> MakePair:
 
     def make() -> Made:
         size = sizes()
-        items = [thing(blob(draws, draws.randint(2, 5), draws.randint(2, 5), 0.7), base) for _ in range(draws.randint(2, 4))]
+        items = [
+            thing(blob(draws, draws.randint(2, 5), draws.randint(2, 5), 0.7), base) for _ in range(draws.randint(2, 4))
+        ]
         things = placed(draws, size, items)
         marked = things[0].cells.copy()
         marked[tuple(draws.pick(np.argwhere(marked).tolist()))] = mark
@@ -426,7 +428,9 @@ def take_apart_overlap(draws: Draws) -> MakePair:
         boxes = []
         for colour in colours:
             height, width = draws.randint(3, rows - 2), draws.randint(3, columns - 2)
-            boxes.append(thing(box(height, width), colour, draws.randint(0, rows - height), draws.randint(0, columns - width)))
+            boxes.append(
+                thing(box(height, width), colour, draws.randint(0, rows - height), draws.randint(0, columns - width))
+            )
         first = drawn((rows, columns), boxes)
         under = boxes[0]
         corners = first[[under.top, under.top, under.bottom, under.bottom], [under.left, under.right] * 2]
@@ -444,7 +448,11 @@ def object_under_noise_colour(draws: Draws) -> MakePair:
 
     def make() -> Made:
         size = sizes()
-        things = placed(draws, size, [thing(frame(draws.randint(4, 7), draws.randint(4, 7)), wall) for _ in range(draws.randint(1, 2))])
+        things = placed(
+            draws,
+            size,
+            [thing(frame(draws.randint(4, 7), draws.randint(4, 7)), wall) for _ in range(draws.randint(1, 2))],
+        )
         first = drawn(size, things)
         inside = enclosed(first > 0)
         for row, column in np.argwhere(first == 0).tolist():

@@ -49,7 +49,9 @@ def fill_outside(draws: Draws) -> MakePair:
     def make() -> Made:
         size, base = sizes(), role()
         items = [
-            thing(frame(draws.randint(3, 5), draws.randint(3, 5)) if draws.chance(0.6) else any_shape(draws, 2, 4), base)
+            thing(
+                frame(draws.randint(3, 5), draws.randint(3, 5)) if draws.chance(0.6) else any_shape(draws, 2, 4), base
+            )
             for _ in range(draws.randint(2, 4))
         ]
         grid = drawn(size, placed(draws, size, items))
@@ -137,7 +139,9 @@ def fill_boxes(draws: Draws) -> MakePair:
 
     def make() -> Made:
         size, base = sizes(), role()
-        items = [thing(blob(draws, draws.randint(2, 5), draws.randint(2, 5), 0.6), base) for _ in range(draws.randint(1, 4))]
+        items = [
+            thing(blob(draws, draws.randint(2, 5), draws.randint(2, 5), 0.6), base) for _ in range(draws.randint(1, 4))
+        ]
         things = placed(draws, size, items)
         last = drawn(size, things)
         for item in things:
@@ -379,7 +383,11 @@ def chess_fill(draws: Draws) -> MakePair:
         size, base = sizes(), role()
         if base == second:
             raise RejectError
-        things = placed(draws, size, [thing(box(draws.randint(2, 7), draws.randint(2, 7)), base) for _ in range(draws.randint(1, 3))])
+        things = placed(
+            draws,
+            size,
+            [thing(box(draws.randint(2, 7), draws.randint(2, 7)), base) for _ in range(draws.randint(1, 3))],
+        )
         last = drawn(size, things)
         for item in things:
             dark = np.indices(item.mask.shape).sum(axis=0) % 2 == 1

@@ -64,7 +64,7 @@ def rays_one_way(draws: Draws) -> MakePair:
         rays = [blank(*size) for _ in spots]
         for ray, (row, column), kind in zip(rays, spots, kinds, strict=True):
             _ray(ray, row, column, steps[kind], colours[kind] if own else paint, over=True)
-        if (sum((ray > 0).astype(int) for ray in rays) > 1).any():
+        if (np.stack([ray > 0 for ray in rays]).sum(axis=0) > 1).any():
             raise RejectError  # which ray lies on top is not what this family is about
         for ray in rays:
             last = np.where((last == 0) & (ray > 0), ray, last)
@@ -102,7 +102,9 @@ def rays_until_wall(draws: Draws) -> MakePair:
     def make() -> Made:
         size = sizes()
         taken = np.zeros(size, bool)
-        walls = placed(draws, size, [thing(any_shape(draws, 1, 3), wall) for _ in range(draws.randint(2, 5))], taken=taken)
+        walls = placed(
+            draws, size, [thing(any_shape(draws, 1, 3), wall) for _ in range(draws.randint(2, 5))], taken=taken
+        )
         dots = placed(draws, size, [thing(box(1, 1), dot)] * draws.randint(1, 3), taken=taken)
         grid = drawn(size, [*walls, *dots])
         last = grid.copy()
@@ -147,8 +149,8 @@ def connect_pairs_by_colour(draws: Draws) -> MakePair:
 
     def make() -> Made:
         rows, columns = sizes()
-        across = draws.sample(range(0, rows), draws.randint(1, 3))
-        down = draws.sample(range(0, columns), draws.randint(1, 2))
+        across = draws.sample(range(rows), draws.randint(1, 3))
+        down = draws.sample(range(columns), draws.randint(1, 2))
         colours = draws.colours(len(across) + len(down))
         first, last = blank(rows, columns), blank(rows, columns)
         for row, colour in zip(across, colours, strict=False):
@@ -287,13 +289,11 @@ def spiral_from_corner(draws: Draws) -> MakePair:
         first[0, 0] = last[0, 0] = colour
         row, column, step, stuck = 0, 0, (0, 1), 0
 
-        def free(steps: int) -> bool:
-            r, c = row + step[0] * steps, column + step[1] * steps
-            return not _inside(last, r, c) or last[r, c] == 0
-
         while stuck < 2:
             ahead = (row + step[0], column + step[1])
-            if _inside(last, *ahead) and last[ahead] == 0 and free(2):
+            beside = [(ahead[0] + down, ahead[1] + right) for down, right in DIRECTIONS[:4]]
+            touched = sum(_inside(last, *cell) and last[cell] > 0 for cell in beside)
+            if _inside(last, *ahead) and last[ahead] == 0 and touched == 1:
                 row, column = ahead
                 last[row, column] = colour
                 stuck = 0
@@ -313,7 +313,9 @@ def rings_around_point(draws: Draws) -> MakePair:
     def make() -> Made:
         rows, columns = sizes()
         row, column = draws.randrange(rows), draws.randrange(columns)
-        distance = np.maximum(*(np.abs(n) for n in np.indices((rows, columns)) - np.array([row, column])[:, None, None]))
+        distance = np.maximum(
+            *(np.abs(n) for n in np.indices((rows, columns)) - np.array([row, column])[:, None, None])
+        )
         last = np.where(distance % step == 0, np.array(palette)[(distance // step) % len(palette)], 0).astype(np.uint8)
         first = blank(rows, columns)
         first[row, column] = last[row, column]
@@ -332,7 +334,9 @@ def ring_colours_in_turn(draws: Draws) -> MakePair:
         row, column = draws.randint(3, rows - 2), draws.randint(1, columns - 2)
         colours = draws.colours(draws.randint(2, 3), [base])
         first = blank(rows, columns)
-        distance = np.maximum(*(np.abs(n) for n in np.indices((rows, columns)) - np.array([row, column])[:, None, None]))
+        distance = np.maximum(
+            *(np.abs(n) for n in np.indices((rows, columns)) - np.array([row, column])[:, None, None])
+        )
         for number, colour in enumerate(colours):
             first[0, number] = colour
         last = first.copy()

@@ -33,14 +33,14 @@ def _collides(grid: Grid, item: Thing) -> bool:
 
 def _slid(grid: Grid, item: Thing, step: tuple[int, int]) -> Thing:
     """The object moved on until the border or something drawn stops it."""
-    while _fits(grid.shape, item.moved(*step)) and not _collides(grid, item.moved(*step)):  # type: ignore[arg-type]
+    while _fits(grid.shape, item.moved(*step)) and not _collides(grid, item.moved(*step)):
         item = item.moved(*step)
     return item
 
 
-def _objects(draws: Draws, size: Size, palette: list[int], low: int = 2, high: int = 5, **options: int) -> list[Thing]:
+def _objects(draws: Draws, size: Size, palette: list[int], low: int = 2, high: int = 5) -> list[Thing]:
     count = draws.randint(low, high)
-    return placed(draws, size, [thing(any_shape(draws, 1, 4), draws.pick(palette)) for _ in range(count)], **options)
+    return placed(draws, size, [thing(any_shape(draws, 1, 4), draws.pick(palette)) for _ in range(count)])
 
 
 @family
@@ -206,16 +206,16 @@ def attracted_by_box(draws: Draws) -> MakePair:
     def make() -> Made:
         size = sizes()
         taken = np.zeros(size, bool)
-        anchor = placed(draws, size, [thing(box(draws.randint(2, 4), draws.randint(2, 4)), base)], border=2, taken=taken)[0]
+        anchor = placed(
+            draws, size, [thing(box(draws.randint(2, 4), draws.randint(2, 4)), base)], border=2, taken=taken
+        )[0]
         spots = placed(draws, size, [thing(box(1, 1), dot)] * draws.randint(3, 6), taken=taken)
         first, last = drawn(size, [anchor, *spots]), drawn(size, [anchor])
         moved = 0
         for item in spots:
             across = anchor.top <= item.top <= anchor.bottom
             if across or anchor.left <= item.left <= anchor.right:
-                step = (
-                    (0, 1 if item.left < anchor.left else -1) if across else (1 if item.top < anchor.top else -1, 0)
-                )
+                step = (0, 1 if item.left < anchor.left else -1) if across else (1 if item.top < anchor.top else -1, 0)
                 put(last, _slid(last, item, step))
                 moved += 1
             elif stays:
@@ -296,7 +296,9 @@ def align_with_largest(draws: Draws) -> MakePair:
             shape = any_shape(draws, 1, 4)
             if left + shape.shape[1] > columns or shape.shape[0] > rows:
                 raise RejectError
-            things.append(thing(shape, mark if number == model else base, draws.randint(0, rows - shape.shape[0]), left))
+            things.append(
+                thing(shape, mark if number == model else base, draws.randint(0, rows - shape.shape[0]), left)
+            )
             left += shape.shape[1] + 1
         ground = things[model].bottom
         new = [item.moved(ground - item.bottom, 0) for item in things]

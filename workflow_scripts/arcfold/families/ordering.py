@@ -121,7 +121,10 @@ def objects_side_by_side(draws: Draws) -> MakePair:
 
     def make() -> Made:
         size = sizes()
-        items = [thing(blob(draws, height, draws.randint(2, 4), 0.7), draws.pick(palette)) for _ in range(draws.randint(2, 4))]
+        items = [
+            thing(blob(draws, height, draws.randint(2, 4), 0.7), draws.pick(palette))
+            for _ in range(draws.randint(2, 4))
+        ]
         things = placed(draws, size, items)
         lefts = [item.left for item in things]
         if len(set(lefts)) < len(lefts):

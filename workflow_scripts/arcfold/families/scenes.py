@@ -56,7 +56,9 @@ def objects(draws: Draws) -> Scene:
     def scene(size: Size) -> Grid:
         largest = max(2, min(5, min(size) // 2))
         count = draws.randint(1, max(1, min(most, size[0] * size[1] // 14)))
-        return drawn(size, placed(draws, size, [thing(any_shape(draws, 1, largest), draws.pick(palette)) for _ in range(count)]))
+        return drawn(
+            size, placed(draws, size, [thing(any_shape(draws, 1, largest), draws.pick(palette)) for _ in range(count)])
+        )
 
     return scene
 

@@ -30,6 +30,7 @@ from arcfold.families.canvas import (
     put,
     shape_key,
     thing,
+    things_in,
     turned,
 )
 from arcfold.families.registry import Family, Made, MakePair, register
@@ -305,7 +306,9 @@ def _shapes(draws: Draws, kind: str, count: int) -> list[np.ndarray]:
     """Shapes among which some have the property and some do not, more likely than not."""
     if kind == "holed":
         return [
-            frame(draws.randint(3, 5), draws.randint(3, 5)) if draws.chance(0.5) else blob(draws, 3, draws.randint(2, 4))
+            frame(draws.randint(3, 5), draws.randint(3, 5))
+            if draws.chance(0.5)
+            else blob(draws, 3, draws.randint(2, 4))
             for _ in range(count)
         ]
     if kind == "boxlike":
@@ -349,8 +352,8 @@ def _family(name: str, action: str) -> Family:
             things = placed(draws, size, items, gap=gap)
             if name == "bordering":
                 things = [_to_border(draws, item, size) if draws.chance(0.4) else item for item in things]
-                if (drawn(size, things) > 0).sum() != sum(item.size for item in things):
-                    raise RejectError
+                if len(things_in(drawn(size, things), diagonal=True, many_colours=True)) < count:
+                    raise RejectError  # two of them met
             flags = choose(things, size)
             if all(flags) or not any(flags):
                 raise RejectError

@@ -156,16 +156,14 @@ def key_of_shapes(draws: Draws) -> MakePair:
             put(key, thing(mask, colour, 4 * number, 0))
         grey = drawn((rows, columns - 4), things)
         new = [item.painted(colours[kind]) for item, kind in zip(things, kinds, strict=True)]
-        return Made(
-            np.concatenate([key, grey], axis=1), np.concatenate([key, drawn((rows, columns - 4), new)], axis=1)
-        )
+        return Made(np.concatenate([key, grey], axis=1), np.concatenate([key, drawn((rows, columns - 4), new)], axis=1))
 
     return make
 
 
 @family
 def key_in_column(draws: Draws) -> MakePair:
-    """A two-column table at the left names a new colour for each old one; the answer is the picture alone, recoloured."""
+    """A table of two columns gives a new colour for each old one; the answer is the picture alone, recoloured."""
     line = draws.colour()
     sizes = draws.sizes(4, 10)
 

@@ -80,7 +80,9 @@ def _tile_flipped(draws: Draws) -> Rule:
 
     def rule(grid: Grid) -> Grid:
         other = grid[::-1] if vertical else grid[:, ::-1]
-        rows = [np.concatenate([grid if (r + c) % 2 == 0 else other for c in range(count)], axis=1) for r in range(count)]
+        rows = [
+            np.concatenate([grid if (r + c) % 2 == 0 else other for c in range(count)], axis=1) for r in range(count)
+        ]
         return np.concatenate(rows)
 
     return rule
@@ -534,6 +536,16 @@ FRACTAL = {"fractal", "fractal_of_commonest"}
 LOCAL = tuple(name for name in RULES if name not in GROWING | FRACTAL)
 
 
+def applied(rule: Rule, grid: Grid) -> Grid:
+    """What the rule makes of a grid. Rejects grids of one row or column, and results that are too large."""
+    if min(grid.shape) < 2:
+        raise RejectError
+    made = rule(grid)
+    if max(made.shape) > LONGEST:
+        raise RejectError
+    return made
+
+
 def _on_scenes(names: tuple[str, ...]) -> Family:
     """The rules of these names, one after the other."""
 
@@ -553,8 +565,8 @@ def _on_scenes(names: tuple[str, ...]) -> Family:
             grid = first
             for rule in rules:
                 before = grid
-                grid = rule(grid)
-                if max(grid.shape) > LONGEST or (len(rules) > 1 and np.array_equal(before, grid)):
+                grid = applied(rule, grid)
+                if len(rules) > 1 and np.array_equal(before, grid):
                     raise RejectError
             return Made(first, grid)
 
