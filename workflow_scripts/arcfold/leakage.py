@@ -50,11 +50,17 @@ def leaks(config: Mapping[str, Any], run: Run) -> list[dict[str, Any]]:
     return found
 
 
-def check_leaks(found: Sequence[Mapping[str, Any]], allowed: Sequence[str], run: str) -> None:
-    """Raises InputError for a leak by a base model or adapter that the config does not allow by name."""
+def check_leaks(found: Sequence[Mapping[str, Any]], allowed: Mapping[str, Any], run: str) -> None:
+    """Raises InputError for tasks that a base model or adapter has seen and that the config does not allow.
+
+    allowed: the config's allow_seen, for each name "all" or a list of task ids
+    """
     for leak in found:
-        if leak["by"] not in allowed:
+        name = leak["by"]
+        known = allowed.get(name, [])
+        refused = [] if known == "all" else [task for task in leak["tasks"] if task not in known]
+        if refused:
             raise InputError(
-                f"run {run}: {leak['by']} was trained on {len(leak['tasks'])} of its tasks ({leak['tasks'][0]}, …); "
-                f"to run it all the same, name {leak['by']} under allow_seen in the config"
+                f"run {run}: {name} was trained on {len(refused)} of its tasks ({', '.join(refused[:3])}); "
+                f"to run it all the same, set allow_seen: {{{name}: all}} in the config"
             )
