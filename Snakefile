@@ -26,6 +26,7 @@ wildcard_constraints:
 include: "rules/common.smk"
 include: "rules/tasks.smk"
 include: "rules/base_model.smk"
+include: "rules/pretraining.smk"
 include: "rules/adapters.smk"
 include: "rules/predictions.smk"
 include: "rules/scores.smk"

@@ -21,7 +21,7 @@ STARTED = time.monotonic()
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow_scripts"))
 
-MIXTURE = "re_arc=0.62,arc1_training=0.1,concept_arc=0.08,mini_arc=0.05,one_d_arc=0.03,families=0.5"
+MIXTURE = "re_arc=0.62,arc1_training=0.1,concept_arc=0.08,mini_arc=0.05,one_d_arc=0.03,families=0.8"
 
 
 def arguments() -> argparse.Namespace:
@@ -31,7 +31,8 @@ def arguments() -> argparse.Namespace:
     add("--held-out", nargs="*", default=[], help="the same, of held-out tasks")
     add("--adapt-on", help="name of the held-out shard that a copy adapts to at the end")
     add("--adapt-steps", type=int, default=0, help="steps of adapting; 0 leaves it out")
-    add("--adapt-rate", type=float, default=0.25)
+    add("--adapt-rate", type=float, nargs="+", default=[0.25], help="factors of the rates, one copy for each")
+    add("--only-adapt", action="store_true", help="no training: adapt copies of the model of --resume")
     add("--mixture", default=MIXTURE, help="weights of the corpora by name; those without a shard do not matter")
     add("--seconds", type=float, default=540, help="wall-clock seconds, all included")
     add("--steps", type=int, help="steps of this call at most")
@@ -108,7 +109,7 @@ def make_plan(options: argparse.Namespace) -> Any:
         return {field.name: getattr(options, field.name) for field in fields(kind) if hasattr(options, field.name)}
 
     # the model is written, and adapts, within the seconds too
-    reserve = 10 + (45 if options.adapt_steps else 0)
+    reserve = 10 + (35 + 10 * len(options.adapt_rate) if options.adapt_steps else 0)
     return Plan(
         shape=Shape(**taken(Shape)),
         mixture={name: float(weight) for name, weight in (part.split("=") for part in options.mixture.split(","))},
@@ -116,11 +117,11 @@ def make_plan(options: argparse.Namespace) -> Any:
         training=PretrainingSettings(
             optimizer=OptimizerSettings(**taken(OptimizerSettings)), **taken(PretrainingSettings)
         ),
-        budget=TrainingBudget(seconds=options.seconds - reserve, steps=options.steps),
+        budget=TrainingBudget(seconds=options.seconds - reserve, steps=0 if options.only_adapt else options.steps),
         attention=options.attention,
         workers=options.workers,
         adapt_on=options.adapt_on if options.adapt_steps else None,
-        adapting=AdaptingSettings(steps=options.adapt_steps, rate=options.adapt_rate),
+        adapting=tuple(AdaptingSettings(steps=options.adapt_steps, rate=rate) for rate in options.adapt_rate),
     )
 
 

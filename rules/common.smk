@@ -11,6 +11,7 @@ from arcfold.datasets import count_tasks, dataset_entries, dataset_files
 from arcfold.leakage import check_leaks, leaks, subset_of_adapter
 from arcfold.files import InputError, check_schema
 from arcfold.models import how_to_get, read_files
+from arcfold.recipes import check_recipes
 from arcfold.sources import hash_of_code
 
 
@@ -143,9 +144,7 @@ def check_fold(wildcards):
     """A fold of the run: they count from 0."""
     folds = get_run(wildcards.run).folds
     if int(wildcards.get("fold", 0)) >= folds:
-        raise InputError(
-            f"run {wildcards.run}: no fold {wildcards.fold}, expected 0 to {folds - 1}"
-        )
+        raise InputError(f"run {wildcards.run}: no fold {wildcards.fold}, expected 0 to {folds - 1}")
 
 
 def in_store(stage, name):
@@ -270,3 +269,52 @@ def get_pretraining(name):
         "model": config["model"],
         "settings": runs.pretraining_settings(config, rank),
     }
+
+
+@says_its_line
+def get_corpus(name):
+    """The config's entry of a corpus."""
+    check_recipes(config, "config")
+    if name not in config.get("corpora", {}):
+        raise InputError(f"corpus {name}: unknown, expected one of {', '.join(config.get('corpora', {}))}")
+    return config["corpora"][name]
+
+
+@says_its_line
+def get_recipe(name):
+    """The config's entry of a base model that is trained here."""
+    check_recipes(config, "config")
+    if name not in config.get("base_models", {}):
+        raise InputError(f"base model {name}: unknown, expected one of {', '.join(config.get('base_models', {}))}")
+    return config["base_models"][name]
+
+
+def get_archive(wildcards):
+    """The archive that a corpus is read from, if it is read from one."""
+    entry = get_corpus(wildcards.corpus)
+    if "url" in entry:
+        return {"archive": f"results/corpora/archives/{wildcards.corpus}.zip"}
+    return {"archive": entry["path"]} if "path" in entry else {}
+
+
+def get_fetched(key):
+    """A key of a corpus that is fetched; a corpus that is not has no archive to make."""
+
+    @says_its_line
+    def value(corpus):
+        if key not in get_corpus(corpus):
+            raise InputError(f"corpus {corpus}: not fetched, expected a key corpora/{corpus}/{key}")
+        return get_corpus(corpus)[key]
+
+    return lambda wildcards: value(wildcards.corpus)
+
+
+def get_shards(key):
+    """The shards that a base model is trained on (`corpora`) or measured on (`held_out`)."""
+    return lambda wildcards: [f"results/corpora/{corpus}" for corpus in get_recipe(wildcards.base).get(key, [])]
+
+
+def get_earlier_model(wildcards):
+    """The base model that a training goes on from, if there is one."""
+    before = get_recipe(wildcards.base).get("goes_on_from")
+    return [] if before is None else f"results/base_model/{before}"

@@ -12,6 +12,8 @@ from hypothesis import settings
 from shipped import CONFIG, ROOT
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# before torch is loaded: the models here are so small that more threads only wait for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # the same examples in every run, and no clock: a slow machine is no failure
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=60)

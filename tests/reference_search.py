@@ -18,13 +18,14 @@ Replies = dict[tuple[int, ...], float]
 
 @torch.inference_mode()
 def brute_force(model: Any, prompt: Sequence[int], longest: int, end: int, min_prob: float) -> Replies:
-    """Every reply and its log-probability, by one full forward pass for each living prefix."""
+    """Every reply and its log-probability, by a full forward pass over all living prefixes of a length."""
     replies: Replies = {}
     alive: list[tuple[tuple[int, ...], float]] = [((), 0.0)]
     for depth in range(1, longest + 1):
         following = []
-        for prefix, log_prob in alive:
-            for token, value in enumerate(next_log_probs(model, [*prompt, *prefix])):
+        rows = next_log_probs(model, [[*prompt, *prefix] for prefix, _ in alive])
+        for (prefix, log_prob), row in zip(alive, rows, strict=True):
+            for token, value in enumerate(row):
                 if log_prob + value < math.log(min_prob):
                     continue
                 if token == end:
@@ -32,14 +33,16 @@ def brute_force(model: Any, prompt: Sequence[int], longest: int, end: int, min_p
                 elif depth < longest:
                     following.append(((*prefix, token), log_prob + value))
         alive = following
+        if not alive:
+            break
     return replies
 
 
 @torch.inference_mode()
-def next_log_probs(model: Any, tokens: Sequence[int]) -> list[float]:
-    """log p(token | tokens) for each token of the vocabulary."""
-    logits = model(input_ids=_row(model, tokens), use_cache=False).logits[0, -1]
-    return logits.float().log_softmax(-1).tolist()
+def next_log_probs(model: Any, texts: Sequence[Sequence[int]]) -> list[list[float]]:
+    """log p(token | text) for each text, all of one length, and each token of the vocabulary."""
+    ids = torch.tensor([list(text) for text in texts], device=next(model.parameters()).device)
+    return model(input_ids=ids, use_cache=False).logits[:, -1].float().log_softmax(-1).tolist()
 
 
 @torch.inference_mode()

@@ -23,8 +23,8 @@ from arcfold.corpora import (
     read_archive,
     read_dataset,
 )
+from arcfold.corpus_leaks import LeakCheck, canonical_form, forbidden_tasks, signature
 from arcfold.files import InputError
-from arcfold.leaks import LeakCheck, canonical_form, forbidden_tasks, signature
 from arcfold.tasks import Task
 
 

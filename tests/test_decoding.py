@@ -22,7 +22,7 @@ def test_segments_of_one_pass_do_not_see_each_other(architecture: str, kv_heads:
         segments = [chain(decoder.arena(10), text, 0, range(len(text) - 1, len(text)), None) for text in texts]
         found = decoder.log_probs(segments)
     for row, text in zip(found, texts, strict=True):
-        torch.testing.assert_close(row, torch.tensor(next_log_probs(model, text)), atol=1e-5, rtol=0)
+        torch.testing.assert_close(row, torch.tensor(next_log_probs(model, [text])[0]), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -34,7 +34,7 @@ def test_a_segment_builds_on_the_places_it_is_told(kind: type[Decoder]) -> None:
         decoder.log_probs([chain(arena, [0, 0], 3, range(1), None)])  # not seen by what follows
         found = decoder.log_probs([chain(arena, [4, 1], 3, range(2), np.arange(3))])
     for row, text in zip(found, [[1, 2, 3, 4], [1, 2, 3, 4, 1]], strict=True):
-        torch.testing.assert_close(row, torch.tensor(next_log_probs(model, text)), atol=1e-5, rtol=0)
+        torch.testing.assert_close(row, torch.tensor(next_log_probs(model, [text])[0]), atol=1e-5, rtol=0)
 
 
 def test_an_arena_grows_and_forgets_without_changing_what_it_keeps() -> None:
@@ -67,10 +67,10 @@ def test_a_pool_grows_and_moves_together_without_changing_what_it_keeps() -> Non
 
 def test_the_model_is_left_as_it_was() -> None:
     model = tiny_model("llama")
-    before = next_log_probs(model, [1, 2, 3])
+    before = next_log_probs(model, [[1, 2, 3]])[0]
     with pytest.raises(RuntimeError, match="inside"), open_decoder(model, 10, ArenaDecoder, None):
         raise RuntimeError("inside")
-    assert next_log_probs(model, [1, 2, 3]) == before
+    assert next_log_probs(model, [[1, 2, 3]])[0] == before
 
 
 def test_a_sliding_window_that_matters_is_refused() -> None:

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from arcfold.corpora import CorpusTask
-from arcfold.families import FAMILIES, MODULES
 from arcfold.families.canvas import Draws, RejectError, things_in, turned
-from arcfold.families.corpus import _LARGEST_TASK, families_tasks, make_task
-from arcfold.families.registry import WEIGHTS, Made, register
+from arcfold.families.corpus import _LARGEST_TASK, ALL_MODULES, families_tasks, make_task
+from arcfold.families.registry import FAMILIES, WEIGHTS, Made, register
 from arcfold.files import InputError
 
 Grid = np.ndarray
@@ -38,7 +37,7 @@ def test_a_family_makes_good_tasks(name):
         assert grid.max() <= 9
     assert len({(e.input.shape, e.input.tobytes()) for e in task.examples}) == PAIRS
     assert len({(e.output.shape, e.output.tobytes()) for e in task.examples}) > 1
-    assert sum(np.array_equal(e.input, e.output) for e in task.examples) <= PAIRS // 4
+    assert not any(np.array_equal(e.input, e.output) for e in task.examples)
     assert sum(grid.size for grid in grids) <= _LARGEST_TASK
 
 
@@ -61,8 +60,8 @@ def test_tasks_come_by_family_and_number_with_its_weight():
 
 
 def test_there_are_many_families_in_every_module():
-    found = Counter(function.__module__.rsplit(".", 1)[-1] for function in FAMILIES.values())
-    assert set(found) == set(MODULES)
+    found = Counter(function.__module__ for function in FAMILIES.values())
+    assert set(found) == {module.__name__ for module in ALL_MODULES}
     assert len(FAMILIES) >= 300
 
 
@@ -276,6 +275,11 @@ def spiral(first: Grid, last: Grid) -> bool:
     return bool(last[0].all()) and len(components(last > 0)) == 1 and not squares.any()
 
 
+def bounces(first: Grid, last: Grid) -> bool:
+    """One cell in each row, one step aside from the next."""
+    return bool((np.abs(np.diff((last > 0).argmax(axis=1))) == 1).all()) and (last > 0).sum() == len(last)
+
+
 CHECKS: dict[str, Check] = {
     "whole_kaleidoscope": lambda a, b: bool((b == b[::-1]).all() and (b == b[:, ::-1]).all()),
     "whole_mirror_half": mirrored_half,
@@ -324,7 +328,7 @@ CHECKS: dict[str, Check] = {
     "compact_objects": lambda a, b: bool(b.any(axis=0).all() and b.any(axis=1).all()) and as_many(a, b),
     "restore_covered_symmetry": lambda a, b: bool((b == b[:, ::-1]).all()),
     "symmetric_object_repair": lambda a, b: symmetric(bounding_box((b > 0).astype(int), 1)),
-    "bouncing_ball": lambda a, b: bool((np.abs(np.diff((b > 0).argmax(axis=1))) == 1).all()) and (b > 0).sum() == len(b),
+    "bouncing_ball": bounces,
     "move_by_own_width": lambda a, b: not ((a > 0) & (b > 0)).any() and as_many(a, b),
     "reflect_across_line": lambda a, b: bool(((b > 0) == (b > 0)[:, ::-1]).all()) or as_many(a, b),
     "objects_fall": lambda a, b: (a > 0).sum() == (b > 0).sum() and b[-1].any(),

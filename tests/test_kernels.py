@@ -73,8 +73,8 @@ def test_store_writes_each_token_to_its_slot(heads: int, kv_heads: int, size: in
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_fused_model_computes_the_same_and_is_restored(architecture: str) -> None:
     model = tiny_model(architecture, seed=7, kv_heads=2).to(DEVICE)
-    before = next_log_probs(model, [1, 2, 3, 4, 0, 1])
+    before = next_log_probs(model, [[1, 2, 3, 4, 0, 1]])[0]
     with fused(model) as count:
         assert count == (9 if architecture == "qwen3" else 5) + 1  # norms, and the rotary embedding
-        assert next_log_probs(model, [1, 2, 3, 4, 0, 1]) == pytest.approx(before, abs=1e-5)
-    assert next_log_probs(model, [1, 2, 3, 4, 0, 1]) == before
+        assert next_log_probs(model, [[1, 2, 3, 4, 0, 1]])[0] == pytest.approx(before, abs=1e-5)
+    assert next_log_probs(model, [[1, 2, 3, 4, 0, 1]])[0] == before

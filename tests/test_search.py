@@ -35,7 +35,7 @@ def _same(found: Found, expected: Replies, min_prob: float, noise: float = NOISE
     assert list(found.replies) == sorted(found.replies, key=lambda reply: (-reply.log_prob, reply.tokens))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     architecture=st.sampled_from(sorted(ARCHITECTURES)),
     seed=st.integers(0, 3),

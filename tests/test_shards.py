@@ -5,6 +5,7 @@ import random
 
 import numpy as np
 import pytest
+
 from arcfold.batches import (
     END,
     FIRST_OUTPUT,
@@ -42,7 +43,9 @@ def drawn_tasks(seed, count=4, longest=7, pairs=(2, 6)):
     return [
         CorpusTask(
             f"task{seed}{n}",
-            tuple(Example(drawn_grid(draws, longest), drawn_grid(draws, longest)) for _ in range(draws.randint(*pairs))),
+            tuple(
+                Example(drawn_grid(draws, longest), drawn_grid(draws, longest)) for _ in range(draws.randint(*pairs))
+            ),
         )
         for n in range(count)
     ]

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from arcfold.attention import make_attention
+from arcfold.attention import Attention, make_attention
 from arcfold.batches import Batches, BatchSettings, Store
 from arcfold.held_out import Score, make_questions
 from arcfold.muon import OptimizerSettings
@@ -33,39 +34,45 @@ class AdaptingSettings:
     """Factor of the rates of pretraining."""
 
 
-def adapted_score(
+def adapted_scores(
     network: Network,
     shard: Shard,
-    settings: AdaptingSettings,
+    trials: Sequence[AdaptingSettings],
     optimizer: OptimizerSettings,
     group: Group,
     attention: str,
-) -> Score:
-    """The score after adapting a copy of the network, on its device, to the tasks of a shard.
+) -> list[Score]:
+    """The scores after adapting copies of the network, on its device, to the tasks of a shard, one for each trial.
 
     Every process of `group` computes the same alone.
     """
     alone = Group.alone(group.device)
-    longest = min(network.shape.positions, settings.tokens)
     hidden = Store([shard], {shard.name: 1.0}, last_pairs_hidden=1)
     whole = Store([shard], {shard.name: 1.0})
-    batches = Batches(hidden, BatchSettings(tokens=settings.tokens, longest=longest), pairs={10: 1.0})
-    rates = replace(
-        optimizer,
-        matrix_rate=optimizer.matrix_rate * settings.rate,
-        other_rate=optimizer.other_rate * settings.rate,
-        momentum_steps=0,
-        weight_decay=0.0,
-    )
-    training = Pretraining(
-        copy.deepcopy(network),
-        batches,
-        PretrainingSettings(
-            optimizer=rates, warmup_steps=min(10, settings.steps), decay_share=0.9, held_out_seconds=1e9
-        ),
-        group=alone,
-        attention=make_attention(attention, settings.tokens, longest, group.device),
-        held_out={"adapted": (whole, make_questions(whole, VIEWS, longest))},
-    )
-    training.run(TrainingBudget(steps=settings.steps), time.monotonic(), say=lambda line: None)
-    return training.score("adapted")
+    # one for all trials of a size, since a compiler takes another object for another computation
+    attentions: dict[int, Attention] = {}
+    scores = []
+    for trial in trials:
+        longest = min(network.shape.positions, trial.tokens)
+        if trial.tokens not in attentions:
+            attentions[trial.tokens] = make_attention(attention, trial.tokens, longest, group.device)
+        rates = replace(
+            optimizer,
+            matrix_rate=optimizer.matrix_rate * trial.rate,
+            other_rate=optimizer.other_rate * trial.rate,
+            momentum_steps=0,
+            weight_decay=0.0,
+        )
+        training = Pretraining(
+            copy.deepcopy(network),
+            Batches(hidden, BatchSettings(tokens=trial.tokens, longest=longest), pairs={10: 1.0}),
+            PretrainingSettings(
+                optimizer=rates, warmup_steps=min(10, trial.steps), decay_share=0.9, held_out_seconds=1e9
+            ),
+            group=alone,
+            attention=attentions[trial.tokens],
+        )
+        training.run(TrainingBudget(steps=trial.steps), time.monotonic(), say=lambda line: None)
+        training.held_out["adapted"] = (whole, make_questions(whole, VIEWS, longest))
+        scores.append(training.score("adapted"))
+    return scores

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from arcfold.corpora import COPIES, CorpusTask, Skipped, development_ids, read_archive, read_dataset
-from arcfold.leaks import LeakCheck, forbidden_tasks
+from arcfold.corpus_leaks import LeakCheck, forbidden_tasks
 from arcfold.provenance import Stopwatch, provenance
 from arcfold.shards import write_shard
 from arcfold.tasks import LONGEST_SIDE

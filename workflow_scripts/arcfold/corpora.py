@@ -5,7 +5,7 @@ are public, count as pairs like the others. What is held out of every corpus is 
 
 - development tasks, on which hyperparameters are chosen: `development_ids`, left out by id with their
   generators;
-- the tasks that models are measured on, refused by content: `arcfold.leaks`.
+- the tasks that models are measured on, refused by content: `arcfold.corpus_leaks`.
 """
 
 from __future__ import annotations

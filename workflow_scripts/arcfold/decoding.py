@@ -16,7 +16,7 @@ for, L layers, H query heads, K key-value heads, G = H / K, D size of a head, V 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -117,6 +117,12 @@ def chain(arena: Arena, tokens: Sequence[int], first: int, outputs: range, seen:
     )
 
 
+def to_device(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """The array on a device; to a GPU from pinned memory, so that the host need not wait for what runs there."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
 class Pass(Protocol):
     """What a forward pass knows of its tokens' keys and values."""
 
@@ -137,6 +143,8 @@ class Decoder:
         self.layout = layout_of(model)
         self.budget = self.default_budget() if budget is None else budget
         """Bytes for keys and values, of all questions together."""
+        self.needed: torch.Tensor | None = None
+        """(O,) the tokens of the running pass that somebody wants to know the successors of; None: all."""
 
     @classmethod
     def prepared(cls, model: Any) -> contextlib.AbstractContextManager[Any]:
@@ -173,6 +181,7 @@ class Decoder:
 
     def run(self, tokens: torch.Tensor, positions: torch.Tensor, outputs: Any, what: Pass) -> torch.Tensor:
         """(O, V) log-probabilities in fp32 behind the tokens (T,) that `outputs` numbers; 0 means all."""
+        self.needed = outputs if isinstance(outputs, torch.Tensor) else None
         logits = self.model(
             input_ids=tokens[None], position_ids=positions[None], use_cache=False, logits_to_keep=outputs, arcfold=what
         ).logits
@@ -180,7 +189,22 @@ class Decoder:
 
     def there(self, array: np.ndarray) -> torch.Tensor:
         """The array on the model's device."""
-        return torch.from_numpy(array).to(self.layout.device, non_blocking=True)
+        return to_device(array, self.layout.device)
+
+    def fetch(self, tensor: torch.Tensor) -> Callable[[], np.ndarray]:
+        """Begins to bring a tensor to the host; the function waits for it, and only for it."""
+        if tensor.device.type != "cuda":
+            return tensor.cpu().numpy
+        here = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        here.copy_(tensor, non_blocking=True)
+        arrived = torch.cuda.Event()
+        arrived.record()
+
+        def wait() -> np.ndarray:
+            arrived.synchronize()
+            return here.numpy()
+
+        return wait
 
     def _pass(self, segments: Sequence[Segment]) -> Pass:
         raise NotImplementedError
@@ -328,9 +352,42 @@ def open_decoder(model: torch.nn.Module, longest: int, kind: type[Kind], budget:
     core.set_attn_implementation(ATTENTION)
     try:
         with torch.inference_mode(), kind.prepared(core):
-            yield kind(core, budget)
+            decoder = kind(core, budget)
+            with _spared(decoder):
+                yield decoder
     finally:
         core.set_attn_implementation(before)
+
+
+@contextlib.contextmanager
+def _spared(decoder: Decoder) -> Iterator[None]:
+    """Spares the last layer the tokens whose successors nobody wants to know, all of a prompt's but one.
+
+    Others see a token through its keys and values alone: of the last layer's work the queries, the
+    attention's projection and the feed-forward block are only for the head.
+    """
+    with contextlib.ExitStack() as stack:
+        layers: Any = getattr(decoder.model.get_decoder(), "layers", None)
+        for path in ("self_attn.q_proj", "self_attn.o_proj", "mlp") if layers else ():
+            with contextlib.suppress(AttributeError):
+                _spare(layers[-1].get_submodule(path), decoder, stack)
+        yield
+
+
+def _spare(block: Any, decoder: Decoder, stack: contextlib.ExitStack) -> None:
+    """Lets a block work on the needed tokens only, until the stack is closed; zeros stand for the others."""
+    if "forward" in vars(block):
+        return
+    whole = block.forward
+
+    def forward(states: torch.Tensor) -> torch.Tensor:  # (1, T, numbers)
+        if decoder.needed is None:
+            return whole(states)
+        made = whole(states[:, decoder.needed])
+        return made.new_zeros(1, states.shape[1], made.shape[2]).index_copy_(1, decoder.needed, made)
+
+    block.forward = forward
+    stack.callback(vars(block).pop, "forward")
 
 
 def weight_bytes(model: torch.nn.Module) -> int:

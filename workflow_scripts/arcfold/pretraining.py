@@ -213,10 +213,10 @@ class Pretraining:
             looks = taken == 1 or taken % _STEPS_BETWEEN_CLOCKS == 0
             if looks and (taken == 1 or self._agreed(now - last_line, self.settings.report_seconds)):
                 due = self._agreed(min(now - last_held_out, 1e9), self.settings.held_out_seconds)
-                self._report(table, clock, losses, share, measure=due)
+                self._report(table, losses, share, measure=due)
                 last_line = time.monotonic()
                 last_held_out = last_line if due else last_held_out
-        self._report(table, clock, losses, 1.0, measure=True)
+        self._report(table, losses, 1.0, measure=True)
         return self.progress
 
     def score(self, name: str) -> Score:
@@ -286,21 +286,27 @@ class Pretraining:
         """Seconds to keep for the last measurement."""
         return 1.3 * self._seconds_of_measuring + 1.0
 
-    def _report(self, table: _Table, clock: _Clock, losses: _RunningMean, share: float, measure: bool) -> None:
-        loss = losses.take()
-        if not math.isfinite(loss):
-            raise InputError(f"training: the loss at step {self.progress.steps} is {loss}; lower the rates?")
-        point: dict[str, Any] = {
-            "step": self.progress.steps,
-            "tokens": self.progress.tokens,
-            "seconds": round(self.progress.seconds, 1),
-            "loss": round(loss, 5),
-        }
+    def _report(self, table: _Table, losses: _RunningMean, share: float, measure: bool) -> None:
+        """Adds a point to the curve; at the end of a call that has just done so, only what is still missing."""
+        if losses.count:
+            loss = losses.take()
+            if not math.isfinite(loss):
+                raise InputError(f"training: the loss at step {self.progress.steps} is {loss}; lower the rates?")
+            point: dict[str, Any] = {
+                "step": self.progress.steps,
+                "tokens": self.progress.tokens,
+                "seconds": round(self.progress.seconds, 1),
+                "loss": round(loss, 5),
+            }
+            self.progress.curve.append(point)
+        elif measure and self.progress.curve and "held_out" not in self.progress.curve[-1]:
+            point = self.progress.curve[-1]
+        else:
+            return
         if measure and self.held_out:
             began = time.monotonic()
             point["held_out"] = {name: self.score(name).to_json() for name in self.held_out}
             self._seconds_of_measuring = self.group.same(time.monotonic() - began)
-        self.progress.curve.append(point)
         table.line(point, share, peak_mib(self.device))
 
 
@@ -360,16 +366,16 @@ class _RunningMean:
     """The mean of losses that stay on the device until it is asked for."""
 
     def __init__(self, device: torch.device) -> None:
-        self._sum, self._count = torch.zeros((), device=device), 0
+        self._sum, self.count = torch.zeros((), device=device), 0
 
     def add(self, loss: Tensor) -> None:
         self._sum += loss
-        self._count += 1
+        self.count += 1
 
     def take(self) -> float:
-        mean = float(self._sum) / max(self._count, 1)
+        mean = float(self._sum) / max(self.count, 1)
         self._sum.zero_()
-        self._count = 0
+        self.count = 0
         return mean
 
 

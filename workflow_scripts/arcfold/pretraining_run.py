@@ -7,18 +7,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from arcfold.adapting import AdaptingSettings, adapted_score
+from arcfold.adapting import AdaptingSettings, adapted_scores
 from arcfold.attention import Attention, make_attention
 from arcfold.base_folder import STATE, load_network, load_optimizer, save_model
 from arcfold.batches import Batches, BatchSettings, Store
 from arcfold.files import InputError, read_json
 from arcfold.held_out import make_questions
+from arcfold.muon import OptimizerSettings
 from arcfold.network import Network, Shape
 from arcfold.pretraining import (
     Group,
@@ -49,8 +50,28 @@ class Plan:
     compiled: bool | None = None
     """Whether the layers are compiled; on CUDA if not given."""
     adapt_on: str | None = None
-    """The held-out shard that a copy of the trained model adapts to at the end, to see how well it does."""
-    adapting: AdaptingSettings = field(default_factory=AdaptingSettings)
+    """The held-out shard that copies of the trained model adapt to at the end, to see how well they do."""
+    adapting: tuple[AdaptingSettings, ...] = (AdaptingSettings(),)
+
+
+def plan_of(recipe: Mapping[str, Any], seed: int, workers: int = 0) -> Plan:
+    """The plan of a recipe: what it does not say is as the classes of its parts have it.
+
+    workers: processes that make batches
+    """
+    training = dict(recipe.get("training", {}))
+    optimizer = OptimizerSettings(**training.pop("optimizer", {}))
+    adapting = dict(recipe.get("adapting", {}))
+    return Plan(
+        shape=Shape(**recipe.get("shape", {})),
+        mixture=recipe["corpora"],
+        batches=BatchSettings(**recipe.get("batches", {}), seed=seed),
+        training=PretrainingSettings(optimizer=optimizer, **training),
+        budget=TrainingBudget(**recipe["budget"]),
+        workers=workers,
+        adapt_on=adapting.pop("to", None),
+        adapting=(AdaptingSettings(**adapting),),
+    )
 
 
 @dataclass
@@ -108,8 +129,9 @@ def train(
         )  # fmt: skip
         say(group, f"{parameters(network):,} parameters on {group.size} × {device}, attention {kind}, "
                    f"{time.monotonic() - started:.0f} s to the start")  # fmt: skip
-        progress = training.run(plan.budget, started)
-        report = {
+        if plan.budget.steps != 0:
+            progress = training.run(plan.budget, started)
+        report: dict[str, Any] = {
             "shape": network.shape.to_json(),
             "parameters": parameters(network),
             "mixture": {shard.name: plan.mixture[shard.name] for shard in parts},
@@ -126,9 +148,14 @@ def train(
             chosen = [shard for shard in asked if shard.name == plan.adapt_on]
             if not chosen:
                 raise InputError(f"adapting: {plan.adapt_on!r} is none of the held-out shards")
-            score = adapted_score(network, chosen[0], plan.adapting, plan.training.optimizer, group, kind)
-            report["adapted"] = {"on": plan.adapt_on, **asdict(plan.adapting), **score.to_json()}
-            say(group, f"adapted to {plan.adapt_on}: {score.to_json()}, {time.monotonic() - started:.0f} s")
+            scores = adapted_scores(network, chosen[0], plan.adapting, plan.training.optimizer, group, kind)
+            adapted = [
+                {"to": plan.adapt_on, **asdict(trial), **score.to_json()}
+                for trial, score in zip(plan.adapting, scores, strict=True)
+            ]
+            report["adapted"] = adapted
+            for line in adapted:
+                say(group, f"adapted: {line}, {time.monotonic() - started:.0f} s")
         return Outcome(network, progress, training.optimizer, report)
 
 

@@ -48,6 +48,10 @@ class Draws(random.Random):
 
     def sizes(self, low: int, high: int, square: bool = False) -> Callable[[], Size]:
         """Sizes for the grids of a task: one size for all pairs, or one for each."""
+        if low > high:
+            raise RejectError
+        if high >= 14 and self.chance(0.3):
+            high = min(high * 3 // 2, LONGEST)  # some tasks of ARC's larger kind
         # small grids are as frequent as large ones, though there are fewer of them
         top = min(self.randint(low, high), self.randint(low, high) + 4, high)
 

@@ -4,17 +4,40 @@ from __future__ import annotations
 
 import numpy as np
 
+from arcfold.families import (
+    colouring,
+    counting,
+    denoising,
+    extracting,
+    filling,
+    lines,
+    moving,
+    one_row,
+    ordering,
+    panels,
+    patterns,
+    selecting,
+    stamping,
+    whole,
+)
 from arcfold.families.canvas import LONGEST, Draws, RejectError
 from arcfold.families.registry import FAMILIES, Family, Made, MakePair, register
 from arcfold.families.whole import LOCAL, RULES, applied
 
+MODULES = (
+    colouring, counting, denoising, extracting, filling, lines, moving, one_row, ordering, panels, patterns, selecting,
+    stamping, whole,
+)  # fmt: skip
+"""The modules that register families of their own when they are imported."""
+
 BACKWARDS = (
     "whole_scale", "whole_stretch", "whole_tile", "whole_kaleidoscope", "whole_pinwheel", "whole_border",
     "whole_spread", "whole_repeat_edge", "whole_beside", "whole_fractal", "whole_tile_flipped", "whole_shear",
-    "whole_boustrophedon", "dots_grow", "frame_objects", "halo_rings", "decorate_corners", "rings_around_point", "rectangle_from_corners",
-    "lines_through_edge_dots", "fill_between_twins", "rays_all_ways", "cells_to_pictures", "alternate_along_line",
-    "pyramid_of_colours", "fill_grid_with_row", "copy_beside", "dotted_lines", "stairs", "interleave_rows",
-    "select_of_colour_halo", "panels_turning_sequence", "count_objects_as_row", "row_grow", "rows_fill_between",
+    "whole_boustrophedon", "dots_grow", "frame_objects", "halo_rings", "decorate_corners", "rings_around_point",
+    "rectangle_from_corners", "lines_through_edge_dots", "fill_between_twins", "rays_all_ways", "cells_to_pictures",
+    "alternate_along_line", "pyramid_of_colours", "fill_grid_with_row", "copy_beside", "dotted_lines", "stairs",
+    "interleave_rows", "select_of_colour_halo", "panels_turning_sequence", "count_objects_as_row", "row_grow",
+    "rows_fill_between",
 )  # fmt: skip
 """Families whose outputs tell their inputs (or nearly), so that they make sense the other way round."""
 

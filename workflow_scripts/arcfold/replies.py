@@ -1,0 +1,51 @@
+"""What a search is asked, what it answers, and how it says how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Query:
+    """A prompt whose replies are searched."""
+
+    prompt: tuple[int, ...]
+    longest: int
+    """Tokens that a reply has at most, its end token included."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A reply, which ends with the end token, and the natural logarithm of its probability."""
+
+    tokens: tuple[int, ...]
+    log_prob: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the search found for one query."""
+
+    replies: tuple[Reply, ...]
+    """All with probability of at least min_prob, sorted by (-log_prob, tokens)."""
+    margin: float
+    """How near a decision was: the smallest |log p(prefix) - log min_prob| over all prefixes judged.
+    Where it is above the noise of the number type, another exact search finds the same replies."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a search is, for a progress bar."""
+
+    done: int
+    """Queries whose search is over."""
+    replies: int
+    """Replies found for them."""
+    tokens: int
+    """Tokens run so far, prompts included."""
+    passes: int
+    """Forward passes so far."""
+
+
+Drafts = Callable[[int, Reply], Iterable[tuple[int, tuple[int, ...]]]]
