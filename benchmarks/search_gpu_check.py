@@ -392,7 +392,7 @@ def _large(device: torch.device) -> bool:
     print(
         f"{sum(p.numel() for p in model.parameters()) / 1e9:.2f} B parameters, {weights / 1e9:.2f} GB of weights read"
     )
-    for rows, branches in ((32, 1), (128, 1), (256, 1), (256, 4), (448, 1)):
+    for rows, branches in ((32, 1), (128, 1), (256, 1), (256, 4), (336, 1)):
         _large_step(model, rows, branches, weights, measured, device)
     return True
 

@@ -146,10 +146,10 @@ def test_a_folder_of_the_store_leads_back_to_its_settings(config):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("8fold", "run 8fold: unknown, expected one of 4folds, 8folds, per_task or {n}folds (did you mean 8folds?)"),
+        ("8fold", "run 8fold: unknown, expected one of 4folds, 8folds, 8folds_16views, per_task or {n}folds (did you mean 8folds?)"),
         (
             "quik_8folds",
-            "run quik_8folds: unknown, expected one of 4folds, 8folds, per_task or {n}folds (did you mean q",
+            "run quik_8folds: unknown, expected one of 4folds, 8folds, 8folds_16views, per_task or {n}folds (did you mean q",
         ),
         ("0folds", "run 0folds: unknown"),
         ("08folds", "run 08folds: unknown"),

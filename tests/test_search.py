@@ -218,6 +218,7 @@ def test_no_queries_no_replies() -> None:
         (Query((1,), 0), {}, "query 0"),
         (Query((1,), 1), {"min_prob": 0.0}, "min_prob is 0.0"),
         (Query((1,), 1), {"groups": []}, "0 groups for 1 queries"),
+        (Query((1,), 1), {"engine": "other"}, "engine is 'other', expected one of arenas, pool"),
     ],
 )
 def test_wrong_arguments_are_refused(query: Query, options: dict, message: str) -> None:

@@ -69,8 +69,6 @@ class Frontier:
         self._deepest = np.zeros(0, dtype=np.int64)
         """(rows,) tokens of prompt and prefix."""
         self._needed = 0
-        self.out_of_slots = False
-        """Whether the last steps were held up because the pool is full."""
         self.tokens = 0
         """Tokens run so far."""
         queries = len(longest)
@@ -189,14 +187,13 @@ class Frontier:
         row = self._state.rows.first(rows)
         found = torch.cat([counters, row.query, row.depth]).cpu().numpy()
         self._margins = self._state.queries.margin.cpu().numpy()
-        living, want, ended, used, held, _ = found[: len(counters)].tolist()
+        living, want, ended, used, *_ = found[: len(counters)].tolist()
         queries, depths = found[len(counters) :].reshape(2, rows)[:, :living]
         self.tokens += used - decoder.used
         decoder.used = used
         self._needed = want
         self.alive = queries
         self._deepest = self._prompt_lengths(queries) + depths
-        self.out_of_slots = bool(held) and decoder.free < living
         return self._finished(ended)
 
     def _finished(self, count: int) -> list[Finished]:

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from arcfold.decoding import to_device
+
 try:
     import triton
     import triton.language as tl
@@ -65,7 +67,7 @@ def extend_plan(lists: list[np.ndarray], lengths: list[int], groups: int, device
     own = np.concatenate([slots[len(slots) - count :] for slots, count in zip(lists, lengths, strict=True)])
 
     def there(array: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(dtype).to(device)
+        return to_device(np.ascontiguousarray(array), device).to(dtype)
 
     return ExtendPlan(
         there(np.concatenate(lists), torch.int32), there(own, torch.int64), segments, there(tiles, torch.int32)

@@ -146,4 +146,7 @@ def decoder_kind(model: torch.nn.Module, engine: str | None) -> type[Decoder]:
     """The way of keeping keys and values: "arenas" or "pool", None for what suits the model's device."""
     if engine is None:
         engine = "pool" if next(model.parameters()).device.type == "cuda" else "arenas"
-    return {"arenas": ArenaDecoder, "pool": PoolDecoder}[engine]
+    kinds: dict[str, type[Decoder]] = {"arenas": ArenaDecoder, "pool": PoolDecoder}
+    if engine not in kinds:
+        raise ValueError(f"engine is {engine!r}, expected one of {', '.join(kinds)}")
+    return kinds[engine]

@@ -7,8 +7,9 @@ whose nodes is run once and sees the prompt and its ancestors.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from arcfold.decoding import Arena, Decoder, Segment, chain, open_decoder
 from arcfold.pool import decoder_kind
 
 Question = tuple[Sequence[int], Sequence[Sequence[int]]]
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,12 @@ def reply_log_probs(
     longest = max((len(prompt) + max(map(len, replies), default=0) for prompt, replies in questions), default=0)
     with open_decoder(model, longest, decoder_kind(model, engine), memory_budget) as decoder:
         room = max(1, min(decoder.pass_tokens, decoder.budget // decoder.layout.token_bytes))
+        decoder.expect(min(room, sum(len(prompt) + sum(map(len, replies)) for prompt, replies in questions)))
         done = tokens = 0
-        for batch in _batches(questions, room):
-            trees = [_Tree(number, *questions[number]) for number in batch]
-            for tree, log_probs in zip(trees, _score(decoder, trees, room), strict=True):
+        for trees, results in _one_ahead(_begin(decoder, questions, room)):
+            for tree, log_probs in zip(trees, results(), strict=True):
                 scored[tree.number] = log_probs
-            decoder.clear()
-            done += len(batch)
+            done += len(trees)
             tokens += sum(tree.size for tree in trees)
             if progress is not None:
                 progress(Progress(done, sum(map(len, scored)), tokens))
@@ -131,21 +132,52 @@ def _batches(questions: Sequence[Question], room: int) -> Iterator[list[int]]:
         yield batch
 
 
-def _score(decoder: Decoder, trees: Sequence[_Tree], room: int) -> list[list[float]]:
-    """The log-probabilities of each tree's replies, in passes of `room` tokens (or one segment that has more)."""
+def _begin(
+    decoder: Decoder, questions: Sequence[Question], room: int
+) -> Iterator[tuple[list[_Tree], Callable[[], list[list[float]]]]]:
+    """Begins one batch after the other; for each its trees, and a function that waits for their scores."""
+    for batch in _batches(questions, room):
+        trees = [_Tree(number, *questions[number]) for number in batch]
+        results = _score(decoder, trees, room)
+        decoder.clear()
+        yield trees, results
+
+
+def _one_ahead(items: Iterable[Item]) -> Iterator[Item]:
+    """The items, each when the next one has begun: the device works on that while the host looks at this."""
+    last: list[Item] = []
+    for item in items:
+        yield from last
+        last = [item]
+    yield from last
+
+
+def _score(decoder: Decoder, trees: Sequence[_Tree], room: int) -> Callable[[], list[list[float]]]:
+    """Begins passes of `room` tokens (or one segment that has more) over the trees.
+
+    The function waits for them and gives the log-probabilities of each tree's replies.
+    """
     terms: list[list[list[float]]] = [[[0.0] * len(path) for path in tree.paths] for tree in trees]
+    begun: list[Callable[[], None]] = []
     pending: list[tuple[int, list[int], Segment]] = []
     used = 0
     for number, tree in enumerate(trees):
         arena = decoder.arena(tree.size)
         for nodes, segment in _segments(tree, arena):
             if pending and used + len(segment.tokens) > room:
-                _look_up(decoder, trees, pending, terms)
+                begun.append(_look_up(decoder, trees, pending, terms))
                 pending, used = [], 0
             pending.append((number, nodes, segment))
             used += len(segment.tokens)
-    _look_up(decoder, trees, pending, terms)
-    return [[math.fsum(values) for values in of_tree] for of_tree in terms]
+    if pending:
+        begun.append(_look_up(decoder, trees, pending, terms))
+
+    def results() -> list[list[float]]:
+        for put in begun:
+            put()
+        return [[math.fsum(values) for values in of_tree] for of_tree in terms]
+
+    return results
 
 
 def _segments(tree: _Tree, arena: Arena) -> Iterator[tuple[list[int], Segment]]:
@@ -167,8 +199,8 @@ def _look_up(
     trees: Sequence[_Tree],
     pending: Sequence[tuple[int, list[int], Segment]],
     terms: list[list[list[float]]],
-) -> None:
-    """Runs the pending segments in one pass and puts log p(token | what precedes it) into `terms`."""
+) -> Callable[[], None]:
+    """Begins a pass over the pending segments; the function puts log p(token | what precedes it) into `terms`."""
     log_probs = decoder.log_probs([segment for _, _, segment in pending])
     row = 0
     rows: list[int] = []
@@ -181,6 +213,13 @@ def _look_up(
                 tokens.append(trees[number].replies[reply][step])
                 targets.append((terms[number][reply], step))
             row += 1
-    values = log_probs[decoder.there(np.array(rows, dtype=np.int64)), decoder.there(np.array(tokens, dtype=np.int64))]
-    for (of_reply, step), value in zip(targets, values.tolist(), strict=True):
-        of_reply[step] = value
+    looked_up = log_probs[
+        decoder.there(np.array(rows, dtype=np.int64)), decoder.there(np.array(tokens, dtype=np.int64))
+    ]
+    values = decoder.fetch(looked_up)
+
+    def put() -> None:
+        for (of_reply, step), value in zip(targets, values().tolist(), strict=True):
+            of_reply[step] = value
+
+    return put
