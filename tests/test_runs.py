@@ -143,14 +143,14 @@ def test_a_folder_of_the_store_leads_back_to_its_settings(config):
         settings_of_key(config, "adapters", "0" * 12)
 
 
+NAMED = "4folds, 8folds, 8folds_16views, per_task or {n}folds"
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("8fold", "run 8fold: unknown, expected one of 4folds, 8folds, 8folds_16views, per_task or {n}folds (did you mean 8folds?)"),
-        (
-            "quik_8folds",
-            "run quik_8folds: unknown, expected one of 4folds, 8folds, 8folds_16views, per_task or {n}folds (did you mean q",
-        ),
+        ("8fold", f"run 8fold: unknown, expected one of {NAMED} (did you mean 8folds?)"),
+        ("quik_8folds", f"run quik_8folds: unknown, expected one of {NAMED} (did you mean quick_8folds?)"),
         ("0folds", "run 0folds: unknown"),
         ("08folds", "run 08folds: unknown"),
         ("8folds-seed", "run 8folds-seed: unknown"),
