@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
@@ -55,6 +56,8 @@ def job(log: str | Path, threads: int = 1) -> Iterator[None]:
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
         for chatty in ("httpx", "transformers", "peft", "datasets", "filelock"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
+        # what a library will change in a later version is for those who pin it, not for a job's log
+        warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
         try:
             yield
         except InputError as error:
