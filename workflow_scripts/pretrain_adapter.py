@@ -1,9 +1,8 @@
 """Pretrains a LoRA on all pairs of a subset's tasks, for runs to start from."""
 
-from pathlib import Path
 from typing import Any
 
-from arcfold.files import hash_of, read_json
+from arcfold.files import read_json
 from arcfold.jobs import job
 from arcfold.provenance import Stopwatch, hash_inputs
 from arcfold.tasks import read_tasks, with_all_pairs
@@ -29,8 +28,6 @@ def main(*, tasks: str, record: str, **more: Any) -> None:
 
 if "snakemake" in globals():
     with job(snakemake.log[0], snakemake.params.threads):
-        adapter = Path(snakemake.output[0])
-        key = hash_of([dict(snakemake.params.settings), snakemake.params.seed], 12)
         main(
             tasks=snakemake.input.tasks,
             record=snakemake.input.model,
@@ -40,6 +37,5 @@ if "snakemake" in globals():
             settings=snakemake.params.settings,
             gpus=snakemake.resources.gpu,
             threads=snakemake.params.threads,
-            checkpoints=adapter.with_name(f".{adapter.name}-{key}"),
-            output=str(adapter),
+            output=snakemake.output[0],
         )

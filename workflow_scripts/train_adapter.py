@@ -1,9 +1,8 @@
 """Trains one fold's LoRA on the demonstrations of its tasks."""
 
-from pathlib import Path
 from typing import Any
 
-from arcfold.files import hash_of, read_json
+from arcfold.files import read_json
 from arcfold.jobs import job
 from arcfold.provenance import Stopwatch, hash_inputs
 from arcfold.tasks import tasks_by_id
@@ -35,9 +34,6 @@ def main(
 
 if "snakemake" in globals():
     with job(snakemake.log[0], snakemake.params.threads):
-        adapter = Path(snakemake.output[0])
-        # outputs are deleted when a job starts again: what it resumes from lies beside them, by its settings
-        key = hash_of([dict(snakemake.params.settings), snakemake.params.seed], 12)
         main(
             tasks=snakemake.input.tasks,
             folds=snakemake.input.folds,
@@ -50,6 +46,5 @@ if "snakemake" in globals():
             settings=snakemake.params.settings,
             gpus=snakemake.resources.gpu,
             threads=snakemake.params.threads,
-            checkpoints=adapter.with_name(f".{adapter.name}-{key}"),
-            output=str(adapter),
+            output=snakemake.output[0],
         )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from arcfold.files import new_folder, write_json
+from arcfold.files import hash_of, new_folder, write_json
 from arcfold.models import check_length, codec_of, compute_device, load_base
 from arcfold.provenance import Stopwatch, provenance
 from arcfold.samples import fold_samples
@@ -31,13 +31,11 @@ def adapt(
     inputs: Mapping[str, str],
     watch: Stopwatch,
     output: str,
-    checkpoints: Path,
 ) -> None:
     """Trains a LoRA on all demonstrations of the tasks and writes its folder, whole or not at all.
 
     record: the base model's record; base: its folder
     init: the folder of an adapter to go on from, whose own configuration is then used
-    checkpoints: where an interrupted training leaves its state and goes on from
     """
     check_length(record, settings["longest"], "training/longest")
     samples = fold_samples(tasks, codec_of(record), seed=seed, **{key: settings[key] for key in OF_SAMPLES})
@@ -53,7 +51,7 @@ def adapt(
             samples,
             TrainingSettings(**of_training, seed=seed, threads=threads),
             folder=folder,
-            checkpoints=checkpoints,
+            checkpoints=_checkpoints(Path(output), settings, seed),
             base_record={key: record[key] for key in ("name", "hash")},
             init=None if init is None else Path(init),
             backend=settings["backend"],
@@ -62,3 +60,11 @@ def adapt(
         measured = report.pop("measured")
         report["provenance"] = provenance(inputs=inputs, watch=watch, settings=settings, training=measured)
         write_json(folder / "training.json", report, "training")
+
+
+def _checkpoints(adapter: Path, settings: Mapping[str, Any], seed: int) -> Path:
+    """Where an interrupted training of this adapter left its state.
+
+    Outputs are deleted when a job starts again, so it lies beside them, named by the settings.
+    """
+    return adapter.with_name(f".{adapter.name}-{hash_of([dict(settings), seed], 12)}")
