@@ -48,7 +48,7 @@ def get_run(name):
 def get_leaks(name):
     """What a run's base model and adapter have seen of its tasks; refused unless the config allows it."""
     run = get_run(name)
-    found = leaks(config, run)
+    found = leaks(config, run, cache=".snakemake/leaks")
     check_leaks(found, config["allow_seen"], name)
     return found
 
