@@ -207,6 +207,7 @@ def _train(facts: dict[str, Any], out: Path) -> None:
             "seed": 0,
             "gpus": 1,
             "threads": 1,
+            "log_file": str(out.with_name(f"{out.name}-train-job.log")),
             "output": str(out),
         }
         if facts.get("pretrain"):

@@ -245,11 +245,6 @@ def test_half_precision_is_refused(tmp_path: Path) -> None:
         train(tmp_path / "a", samples_of(3), settings_of(), model, backend="packed")
 
 
-def test_reporting_to_a_logger_is_left_to_trl(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="tensorboard"):
-        train(tmp_path / "a", samples_of(3), settings_of(), backend="packed", report_to="tensorboard")
-
-
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -35,5 +35,8 @@ if "snakemake" in globals():
             settings=snakemake.params.settings,
             gpus=snakemake.resources.gpu,
             threads=snakemake.params.threads,
+            # no param: a training is not repeated for its curves
+            report_to=snakemake.config["report_to"],
+            log_file=snakemake.log[0],
             output=snakemake.output[0],
         )

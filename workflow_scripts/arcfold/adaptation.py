@@ -12,6 +12,7 @@ from arcfold.backends import AUTO, choose_backend
 from arcfold.files import hash_of, new_folder, write_json
 from arcfold.models import check_length, codec_of, compute_device, load_base, load_libraries
 from arcfold.provenance import Stopwatch, provenance
+from arcfold.reporting import NONE, reporting
 from arcfold.samples import fold_samples
 from arcfold.tasks import Task
 from arcfold.training import TrainingSettings, train_adapter
@@ -39,12 +40,15 @@ def adapt(
     threads: int,
     inputs: Mapping[str, str],
     watch: Stopwatch,
+    report_to: str = NONE,
+    log_file: str,
     output: str,
 ) -> None:
     """Trains a LoRA on all demonstrations of the tasks and writes its folder, whole or not at all.
 
     record: the base model's record; base: its folder; loading: its dtype and quantization
     init: the folder of an adapter to go on from, whose own configuration is then used
+    report_to: a logger of transformers', which may write into a folder beside log_file, named like it
     """
     check_length(record, settings["longest"], "training/longest")
     samples = fold_samples(tasks, codec_of(record), seed=seed, **{key: settings[key] for key in OF_SAMPLES})
@@ -59,7 +63,10 @@ def adapt(
     watch.lap("libraries")
     with compute_device(gpus, threads) as device, new_folder(output) as folder:
         watch.lap("wait for a device")
-        with _loaded(choice.backend, base, device, loading, longest) as model:
+        with (
+            _loaded(choice.backend, base, device, loading, longest) as model,
+            reporting(report_to, Path(log_file).with_suffix(""), device) as reporter,
+        ):
             watch.lap("load")
             report = train_adapter(
                 model,
@@ -70,6 +77,7 @@ def adapt(
                 base_record={key: record[key] for key in ("name", "hash")},
                 init=None if init is None else Path(init),
                 backend=choice.backend,
+                reporter=reporter,
             )
         watch.lap("training")
         if settings["backend"] == AUTO:

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from arcfold.adapters import FILES, LoraSpec, fresh_weights, load_adapter, make_spec, save_adapter
 from arcfold.files import InputError, hash_of, hash_of_files, new_folder, write_json
+from arcfold.reporting import Reporter
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +133,6 @@ class Job:
     checkpoint_seconds: float
     """Least time between two checkpoints."""
     progress: Progress
-    report_to: str = "none"
 
     def step_samples(self, step: int) -> tuple[Sample, ...]:
         """The samples of a step, counted from 0."""
@@ -165,9 +165,11 @@ class Progress:
 
     SECONDS_BETWEEN_LINES = 10.0
 
-    def __init__(self, steps: int, enabled: bool) -> None:
+    def __init__(self, steps: int, enabled: bool, tell: Callable[[int, float], None] | None = None) -> None:
+        """tell: gets every step, counted from 1, and its loss"""
         self.steps = steps
         self.enabled = enabled
+        self.tell = tell
         self.tokens = 0
         self.began = self.last_line = time.monotonic()
         self.bar: Any = None
@@ -178,6 +180,8 @@ class Progress:
 
     def update(self, step: int, loss: float, tokens: int) -> None:
         """Says that `step`, counted from 1, is done with this loss after `tokens` more tokens."""
+        if self.tell is not None:
+            self.tell(step, loss)
         self.tokens += tokens
         now = time.monotonic()
         rate = self.tokens / max(now - self.began, 1e-9)
@@ -222,7 +226,7 @@ def train_adapter(
     init: Path | None = None,
     backend: str = "trl",
     progress: bool = True,
-    report_to: str = "none",
+    reporter: Reporter | None = None,
     checkpoint_seconds: float = 120.0,
 ) -> dict[str, Any]:
     """Trains a LoRA of a loaded causal language model on samples in the given order; writes it to `folder`.
@@ -236,7 +240,7 @@ def train_adapter(
     base_record: `name` and content `hash` of the base model, recorded beside the adapter.
     init: an adapter folder to go on from; its rank, alpha, rsLoRA, dropout and targets are then
     used instead of those in the settings. It must have been trained on a base of the same hash.
-    report_to: a logger that transformers knows, e.g. `tensorboard`; the trl backend only.
+    reporter: is told of every step.
     checkpoint_seconds: least time between two checkpoints.
 
     Returns the training report. All of it but `measured` depends on the arguments and the device
@@ -254,6 +258,11 @@ def train_adapter(
     if checkpoints is not None:
         fingerprint = _fingerprint(samples, settings, base_model, base_record, init, backend)
         _prepare_checkpoints(checkpoints, fingerprint)
+
+    def tell(step: int, loss: float) -> None:
+        assert reporter is not None
+        reporter.step(step, loss, settings.learning_rate * schedule.factor(step - 1))
+
     job = Job(
         samples=samples,
         settings=settings,
@@ -262,8 +271,7 @@ def train_adapter(
         weights=weights,
         checkpoints=checkpoints,
         checkpoint_seconds=checkpoint_seconds,
-        progress=Progress(schedule.steps, progress),
-        report_to=report_to,
+        progress=Progress(schedule.steps, progress, tell if reporter is not None else None),
     )
     device = next(base_model.parameters()).device
     with _determinism(settings, device, strict=backend != "unsloth"):

@@ -86,8 +86,6 @@ def _check(model: Any, job: Job) -> None:
         raise InputError(f"backend: packed computes float32 and bfloat16, the model is {dtype}; {remedy}")
     if job.spec.dropout:
         raise InputError(f"backend: packed computes no dropout, the adapter has {job.spec.dropout}; {remedy}")
-    if job.report_to != "none":
-        raise InputError(f"backend: packed reports to no logger, report_to is {job.report_to}; {remedy}")
 
 
 def _linears(layer: Any) -> list[nn.Module]:

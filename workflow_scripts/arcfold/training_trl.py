@@ -294,7 +294,6 @@ def _arguments(model: nn.Module, job: Job, recompute: bool, output: Path) -> Any
 
     settings = job.settings
     parameter = next(model.parameters())
-    loggers = job.report_to != "none"
     return SFTConfig(
         output_dir=str(output),
         per_device_train_batch_size=settings.batch,
@@ -320,10 +319,8 @@ def _arguments(model: nn.Module, job: Job, recompute: bool, output: Path) -> Any
         seed=settings.seed,
         data_seed=settings.seed,
         save_strategy="no",
-        logging_strategy="steps" if loggers else "no",
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        report_to=job.report_to,
+        logging_strategy="no",
+        report_to="none",
         disable_tqdm=True,
     )
 
