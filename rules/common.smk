@@ -262,7 +262,7 @@ def get_link_target(wildcards, input, output):
 def get_init(wildcards):
     """The pretrained adapter that a fold starts from, if any."""
     init = get_settings("adapters", wildcards.key)["training"].get("init")
-    return [] if init is None else [f"results/adapters/{init}"]
+    return [] if init is None else f"results/adapters/{init}"  # a path, not a list of one
 
 
 @says_its_line

@@ -8,7 +8,7 @@ from made_tasks import task
 from shipped import CONFIG
 
 from arcfold.files import InputError
-from arcfold.runs import STAGES, resolve_run, settings_of_key, tasks_file
+from arcfold.runs import STAGES, pretraining_settings, resolve_run, settings_of_key, tasks_file
 from arcfold.samples import fold_samples
 from arcfold.text import codec_with_own_ids
 
@@ -79,6 +79,19 @@ def test_the_notes_learning_rates_hold_unless_the_model_has_its_own(config):
     small = config["models"]["base-14m"]["settings"]["training"]["learning_rate"]
     assert resolve_run(config, "8folds", count).settings["training"]["learning_rate"] == small != 1e-4
     assert resolve_run(config, "own", count).settings["training"]["learning_rate"] == 0.5
+
+
+def test_an_adapter_is_pretrained_with_the_parameters_of_the_notes_in_every_rank(config):
+    config["models"]["8b"] = {"path": "x", "format": "architects"}
+    of_notes = {"longest": 8192, "batch": 4, "accumulation": 1, "learning_rate": 1e-4, "embedding_learning_rate": 1e-5}
+    config["model"] = "8b"
+    for rank in (2, 4, 8, 16, 32):
+        settings = pretraining_settings(config, rank)
+        assert {key: settings[key] for key in of_notes} == of_notes
+        assert settings["rank"] == rank
+    config["model"] = "base-14m"
+    small = config["models"]["base-14m"]["settings"]["training"]
+    assert pretraining_settings(config, 8)["learning_rate"] == small["learning_rate"]
 
 
 @pytest.mark.parametrize(("tasks", "folds", "epochs", "steps"), [(100, 2, 4, 400), (120, 8, 4, 120), (120, 8, 6, 180)])
