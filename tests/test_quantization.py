@@ -12,9 +12,11 @@ import torch
 from made_models import bigram_model
 from shipped import ROOT
 from test_training import samples_of, settings_of, train
+from test_vocabulary import full_model
 
 from arcfold.files import InputError
 from arcfold.models import load_base, with_adapter
+from arcfold.vocabulary import cut_vocabulary
 
 BASE = ROOT / "resources" / "base-14m"
 CPU = torch.device("cpu")
@@ -53,6 +55,23 @@ def test_a_model_that_is_stored_in_4_bits_is_loaded_so_without_a_word(tmp_path: 
     stored = load_base(tmp_path / "stored", CPU)
     assert stored.model.layers[0].mlp.up_proj.weight.dtype == torch.uint8
     torch.testing.assert_close(logits(stored), logits(quantized))
+
+
+@needs_bitsandbytes
+def test_the_vocabulary_of_a_model_that_is_stored_in_4_bits_can_be_cut(tmp_path: Path) -> None:
+    """As the ARChitects publish theirs: linear layers in NF4, embedding and head in full."""
+    source = full_model(tmp_path / "full", "llama", "sentencepiece")
+    load_base(source, CPU, quantization="4bit").save_pretrained(tmp_path / "stored")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "stored" / name).write_bytes((source / name).read_bytes())
+    cut_vocabulary(tmp_path / "stored", "architects", tmp_path / "cut")
+    rows = json.loads((tmp_path / "cut" / "vocabulary.json").read_text())["tokens"]
+    old = torch.tensor([row["old_id"] for row in rows])
+    stored, cut = load_base(tmp_path / "stored", CPU), load_base(tmp_path / "cut", CPU)
+    assert cut.model.layers[0].mlp.up_proj.weight.dtype == torch.uint8
+    with torch.no_grad():
+        before, after = stored(old[None]).logits[0][:, old], cut(torch.arange(len(rows))[None]).logits[0]
+    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.skipif(find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed")
