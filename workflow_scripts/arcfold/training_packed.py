@@ -54,7 +54,7 @@ def train(base_model: nn.Module, job: Job) -> Outcome:
     _check(base_model, job)
     network = Network(base_model, job.spec, job.weights, max(len(sample.input_ids) for sample in job.samples))
     try:
-        return _Loop(network, job, began, padded=launch_bound(network, job)).run()
+        return Loop(network, job, began, padded=launch_bound(network, job)).run()
     finally:
         network.release()
 
@@ -108,7 +108,7 @@ def launch_bound(network: Network, job: Job) -> bool:
     return graphs and 4 * parameters * tokens < _LAUNCH_BOUND
 
 
-class _Loop:
+class Loop:
     """The steps of a job: micro-batches, clipping, optimizer, checkpoints."""
 
     def __init__(self, network: Network, job: Job, began: float, padded: bool) -> None:
@@ -137,10 +137,9 @@ class _Loop:
         steps = self.job.schedule.steps
         resumed_at = self._resume()
         first_step = self.began
-        self._pack(resumed_at * self._step_size())
+        self.pack(resumed_at * self._step_size())
         for step in range(resumed_at, steps):
-            self._step(step)
-            self.warm = True
+            self.step(step)
             if step == resumed_at:
                 self._read_losses(step + 1)
                 first_step = time.monotonic()
@@ -176,7 +175,7 @@ class _Loop:
                 yield start, stop, label_tokens
                 start = stop
 
-    def _pack(self, start: int) -> None:
+    def pack(self, start: int) -> None:
         """All rows from sample `start` on, in one tensor on the device."""
         batches = list(self._micro_batches(start))
         shapes = [self.rows.shape(first, stop) for first, stop, _ in batches]
@@ -197,7 +196,8 @@ class _Loop:
         if self.graphs is not None:
             self.static = torch.empty(max(map(packed_size, shapes)), dtype=torch.int32, device=device)
 
-    def _step(self, step: int) -> None:
+    def step(self, step: int) -> None:
+        """Launches one step, counted from 0, whose rows are packed; its loss stays on the device."""
         first, last = step * self._step_size(), min((step + 1) * self._step_size(), len(self.job.samples))
         whole = False
         while first < last:
@@ -209,6 +209,7 @@ class _Loop:
         self._play("update", whole, lambda: self._apply(whole), self.update.capturable)
         self.step_losses[step].copy_(self.loss)
         self.loss.zero_()
+        self.warm = True
 
     def _micro_batch(self, first: int, stop: int, whole: bool) -> bool:
         """Its gradients and its share of the loss; False if it did not fit into memory and the next will be smaller."""
@@ -264,7 +265,7 @@ class _Loop:
         if self.graphs is not None:
             self.graphs.close()
         self.padded, self.graphs, self.static = False, None, None
-        self._pack(first)
+        self.pack(first)
         if self.network.device.type == "cuda":
             torch.cuda.empty_cache()
 
