@@ -92,7 +92,8 @@ def _cases(arguments: argparse.Namespace) -> Iterator[tuple[str, str, bool]]:
     """Backend, quantization, whether it goes on from the pretrained adapter."""
     for backend in arguments.backends:
         for quantization in ("none",) if backend == "packed" else ("none", "4bit"):
-            if quantization == "4bit" and find_spec("bitsandbytes") is None:
+            # Unsloth needs a GPU for them
+            if quantization == "4bit" and (find_spec("bitsandbytes") is None or arguments.tiny):
                 continue
             yield backend, quantization, False
             if quantization == "none" or backend == "unsloth":
