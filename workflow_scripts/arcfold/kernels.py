@@ -443,8 +443,7 @@ if triton is not None:
         weight = tl.exp2(log - tl.max(log, 0))
         weight = tl.where(log > -1.0e29, weight, 0.0)
         at = (place * PARTS + part)[:, None] * SIZE + dim[None, :]
-        values = tl.load(sums + at, mask=(part < PARTS)[:, None] & (dim < SIZE)[None, :], other=0.0)
-        values = tl.where(weight[:, None] > 0, values, 0.0)
+        values = tl.load(sums + at, mask=(weight > 0)[:, None] & (dim < SIZE)[None, :], other=0.0)
         total = tl.sum(values * weight[:, None], 0) / tl.maximum(tl.sum(weight, 0), 1.0e-30)
         tl.store(out + place * SIZE + dim, total, mask=dim < SIZE)
 
