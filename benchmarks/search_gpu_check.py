@@ -563,8 +563,8 @@ def _decode_seconds(case: _DecodeCase, part: int, block: int, warps: int, stages
         kernels._decode_kernel[(rows, kv_heads, parts)](
             case.query, case.keys, case.values, sums, logs, *case.rows, 0.1,
             case.query.stride(0), case.query.stride(1), case.keys.stride(0), case.keys.stride(1),
-            case.rows[2].stride(0), GROUPS=heads // kv_heads, TILE=16, SIZE=size, WIDE=size, HEADS=heads,
-            PARTS=parts, PART=part, BLOCK=block, PRECISION="tf32", num_warps=warps, num_stages=stages,
+            case.rows[2].stride(0), parts, part, GROUPS=heads // kv_heads, TILE=16, SIZE=size, WIDE=size, HEADS=heads,
+            BLOCK=block, PRECISION="tf32", num_warps=warps, num_stages=stages,
         )  # fmt: skip
 
     try:

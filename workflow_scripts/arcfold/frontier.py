@@ -26,6 +26,8 @@ from arcfold.stepping import HOLD, Prepared, Queries, Rows, State, Threshold, ad
 
 SMALLEST = 32
 """Rows of the smallest step; the others are powers of 2 above it."""
+LANES = 512
+"""Rows that there is memory for from the start: more of it is other memory, which recorded steps do not know."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,8 +82,8 @@ class Frontier:
         self._graph_pool: Any = None
         self._generation = decoder.generation
         self._state = State(
-            Rows.new(SMALLEST, self._width, device),
-            Rows.new(SMALLEST + 1, self._width, device),
+            Rows.new(LANES, self._width, device),
+            Rows.new(LANES + 1, self._width, device),
             Queries(
                 torch.zeros(queries, dtype=torch.int64, device=device),
                 torch.zeros(queries, dtype=torch.int64, device=device),
