@@ -50,8 +50,8 @@ class PoolDecoder(Decoder):
 
     pass_tokens = GPU_PASS
 
-    def __init__(self, model: Any, budget: int | None) -> None:
-        super().__init__(model, budget)
+    def __init__(self, model: Any, budget: int | None, halvings: int = 0) -> None:
+        super().__init__(model, budget, halvings)
         self.keys: list[torch.Tensor] = []
         self.values: list[torch.Tensor] = []
         """For each layer (K, M, D)."""

@@ -34,7 +34,8 @@ from torch import Tensor, nn
 
 from arcfold.adapters import LoraSpec, embedding
 from arcfold.files import InputError, new_folder
-from arcfold.training import IGNORED, Job, Outcome, Sample, check_loss, make_optimizer, out_of_memory
+from arcfold.memory import out_of_memory
+from arcfold.training import IGNORED, Job, Outcome, Sample, check_loss, make_optimizer
 from arcfold.training_kernels import rms_norm, rms_norm_backward, rotate, rotate_backward, swiglu, swiglu_backward
 
 log = logging.getLogger(__name__)
