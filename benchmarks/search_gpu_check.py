@@ -61,6 +61,7 @@ from arcfold.search_benchmark import (  # noqa: E402
     compare_rescoring,
     compare_search,
     found_grids,
+    number_type,
     spread,
     timed_search,
 )
@@ -267,7 +268,7 @@ def _exact_search(model: Any, looks: Looks, min_prob: float, engine: str, longes
     drafted = search(
         model, asked, end=CODEC.end, min_prob=min_prob, engine=engine, drafts=Drafts(looks), groups=groups(looks)
     )
-    dtype = next(model.parameters()).dtype
+    dtype = number_type(model)
     searcher = SequentialSearch(model, CODEC.end, min_prob)
     expected = {number: searcher.search(prompt, longest) for number, prompt in enumerate(looks.prompts)}
     plain = agreement(found, expected, min_prob, NOISE[dtype])
@@ -446,6 +447,7 @@ def _large_step(
         decoder.expect(total)
         for store in (*decoder.keys, *decoder.values):
             store.normal_()
+        fused = sum("forward" in vars(layer) for layer in model.model.layers)
         frontier = Frontier(decoder, [931] * len(lengths), Threshold(13, -1e9))
         for query, length in enumerate(lengths.tolist()):
             frontier.open(query, decoder.arena(length).base, length)
@@ -457,6 +459,7 @@ def _large_step(
         frontier._state.counters.copy_(torch.tensor([rows, 0, 0, decoder.used, 0, 0]))
         frontier._state.counters[HOLD] = 1
         made: Facts = {"rows": rows, "branches": branches, "cache_gib": total * decoder.layout.token_bytes / 2**30}
+        made["fused_layers"] = fused
         if device.type != "cuda":
             step()
             return made | {"share": math.nan}
@@ -472,7 +475,8 @@ def _large_step(
             "attention_seconds": _attention_seconds(frontier, decoder, rows, device),
         }
         print(
-            f"{rows} rows, {branches} on a prompt, {made['cache_gib']:.1f} GiB of cache: {seconds * 1e3:.2f} ms a "
+            f"{rows} rows, {branches} on a prompt, {made['cache_gib']:.1f} GiB of cache, {fused} layers fused: "
+            f"{seconds * 1e3:.2f} ms a "
             f"step, {once / 1e9:.1f} GB, {made['share']:.0%} of the bandwidth with shared prompts counted "
             f"once ({made['share_counting_each_row']:.0%} counted for each row); attention alone "
             f"{made['attention_seconds'] * 1e3:.2f} ms for all layers",

@@ -19,7 +19,7 @@ rule train_adapter:
         gpu=1,
     params:
         base=stage_model_folder("adapters"),
-        dtype=stage_model_dtype("adapters"),
+        loading=stage_model_loading("adapters"),
         seed=lambda wildcards: get_split(wildcards)[1],
         settings=stage_param("adapters", "training"),
         threads=config["threads"],
@@ -46,7 +46,7 @@ rule pretrain_adapter:
         gpu=1,
     params:
         base=lambda wildcards: get_model_folder(config["model"]),
-        dtype=lambda wildcards: get_model_entry(config["model"]).get("dtype", "auto"),
+        loading=lambda wildcards: get_model_loading(config["model"]),
         seed=config["seed"],
         settings=lambda wildcards: get_pretraining(wildcards.adapter)["settings"],
         threads=config["threads"],

@@ -21,7 +21,7 @@ rule benchmark_search:
         gpu=1,
     params:
         base=lambda wildcards: get_model_folder(get_benchmark_run(wildcards.benchmark).model),
-        dtype=lambda wildcards: get_model_entry(get_benchmark_run(wildcards.benchmark).model).get("dtype", "auto"),
+        loading=lambda wildcards: get_model_loading(get_benchmark_run(wildcards.benchmark).model),
         seed=lambda wildcards: get_benchmark_run(wildcards.benchmark).seed,
         run=lambda wildcards: get_benchmark(wildcards.benchmark)["run"],
         search=lambda wildcards: get_benchmark_run(wildcards.benchmark).settings["search"],

@@ -48,7 +48,7 @@ def get_run(name):
 def get_leaks(name):
     """What a run's base model and adapter have seen of its tasks; refused unless the config allows it."""
     run = get_run(name)
-    found = leaks(config, run)
+    found = leaks(config, run, cache=".snakemake/leaks")
     check_leaks(found, config["allow_seen"], name)
     return found
 
@@ -215,12 +215,17 @@ def run_param(section):
     return settings
 
 
-def stage_model_dtype(stage):
-    def dtype(wildcards):
-        model = get_settings(stage, wildcards.key)["model"]
-        return get_model_entry(model).get("dtype", "auto")
+def get_model_loading(name):
+    """How a base model is loaded: its number type, and whether its weights are quantized."""
+    entry = get_model_entry(name)
+    return {"dtype": entry.get("dtype", "auto"), "quantization": entry.get("quantization", "none")}
 
-    return dtype
+
+def stage_model_loading(stage):
+    def loading(wildcards):
+        return get_model_loading(get_settings(stage, wildcards.key)["model"])
+
+    return loading
 
 
 @says_its_line

@@ -19,7 +19,7 @@ rule search_candidates:
         gpu=1,
     params:
         base=stage_model_folder("candidates"),
-        dtype=stage_model_dtype("candidates"),
+        loading=stage_model_loading("candidates"),
         seed=lambda wildcards: get_split(wildcards)[1],
         settings=stage_param("candidates", "search"),
         cache_gib=config["cache_gib"],
@@ -49,7 +49,7 @@ rule rescore_candidates:
         gpu=1,
     params:
         base=stage_model_folder("rescored"),
-        dtype=stage_model_dtype("rescored"),
+        loading=stage_model_loading("rescored"),
         seed=lambda wildcards: get_split(wildcards)[1],
         longest=lambda wildcards: stage_param("rescored", "search")(wildcards)["longest"],
         settings=stage_param("rescored", "rescoring"),

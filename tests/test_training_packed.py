@@ -17,8 +17,19 @@ from torch import Tensor
 from arcfold.adapters import fresh_weights, make_spec, save_adapter
 from arcfold.files import InputError
 from arcfold.training import Sample
-from arcfold.training_kernels import rms_norm, rms_norm_backward, rotate, rotate_backward, swiglu, swiglu_backward
-from arcfold.training_packed import Network, Rows, attend
+from arcfold.training_buckets import Shape
+from arcfold.training_kernels import (
+    adamw,
+    cross_entropy,
+    rms_norm,
+    rms_norm_backward,
+    rotate,
+    rotate_backward,
+    swiglu,
+    swiglu_backward,
+)
+from arcfold.training_network import Network, attend
+from arcfold.training_rows import Row, Rows, row_of
 
 BASE_RECORD = {"name": "tiny", "hash": "0123"}
 
@@ -34,11 +45,20 @@ def network_of(model: Any, targets: tuple[str, ...] = ALL, longest: int = 64) ->
     return Network(model, spec, weights, longest), spec, weights
 
 
-def gradients_of(network: Network, samples: list[Sample]) -> tuple[float, dict[str, Tensor]]:
+def row_with(samples: list[Sample], shape: Shape | None = None, device: str = "cpu") -> Row:
+    """All samples as one row, as large as `shape` or as they are."""
+    rows, count = Rows(samples), len(samples)
+    shape = shape or rows.shape(0, count)
+    packed = torch.from_numpy(rows.pack(0, count, shape, rows.label_tokens(0, count)))
+    return row_of(packed.to(device), shape, rows.pieces(0, count, shape))
+
+
+def gradients_of(
+    network: Network, samples: list[Sample], shape: Shape | None = None
+) -> tuple[float, dict[str, Tensor]]:
     """Loss and gradients of a row, by the keys of an adapter file."""
-    rows = Rows(samples, torch.device("cpu"))
     with torch.no_grad():
-        loss = network.loss_and_gradients(rows.row(0, len(samples)), rows.scored_before[-1])
+        loss = network.loss_and_gradients(row_with(samples, shape))
         masters = [flat.master.clone() for flat in network.flats()]
         for flat in network.flats():
             flat.master.copy_(flat.grad)
@@ -161,27 +181,58 @@ def test_bfloat16_stays_close_to_float32() -> None:
 
 def test_rows_are_slices_of_all_samples() -> None:
     samples = [Sample((1, 2, 3), (1, -100, 3)), Sample((4, 5), (-100, 5)), Sample((6, 7, 8, 9), (-100, 7, -100, 9))]
-    rows = Rows(samples, torch.device("cpu"))
-    row = rows.row(1, 3)
+    rows = Rows(samples)
+    shape = rows.shape(1, 3)
+    assert shape == Shape(tokens=6, scored=3, samples=2, longest=4)
+    row = row_of(torch.from_numpy(rows.pack(1, 3, shape, 3)), shape, rows.pieces(1, 3, shape))
     assert row.ids.tolist() == [4, 5, 6, 7, 8, 9]
     assert row.positions.tolist() == [0, 1, 0, 1, 2, 3]
-    assert row.bounds.tolist() == [0, 2, 6]
+    assert row.bounds.tolist() == [0, 2, 6, 6]
     assert row.lengths == (2, 4)
     assert row.scored.tolist() == [0, 2, 4]
     assert row.targets.tolist() == [5, 7, 9]
+    assert row.weights.tolist() == [torch.tensor(1 / 3)] * 3
     assert row.place.tolist() == [0, 3, 1, 3, 2, 3]
-    assert rows.scored_before == [0, 1, 2, 4]
+
+
+def test_a_padded_row_has_its_padding_behind_the_samples() -> None:
+    samples = [Sample((4, 5), (-100, 5)), Sample((6, 7, 8), (-100, 7, 8))]
+    rows, shape = Rows(samples), Shape(tokens=8, scored=5, samples=3, longest=3)
+    row = row_of(torch.from_numpy(rows.pack(0, 2, shape, 4)), shape, rows.pieces(0, 2, shape))
+    assert row.ids.tolist() == [4, 5, 6, 7, 8, 0, 0, 0]
+    assert row.bounds.tolist() == [0, 2, 5, 5, 8]
+    assert row.lengths == (2, 3, 3)
+    assert row.weights.tolist() == [0.25, 0.25, 0.25, 0, 0]
+    assert row.place.tolist() == [0, 5, 1, 2, 5, 5, 5, 5]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_padding_changes_nothing(architecture: str) -> None:
+    network, _, _ = network_of(tiny_model(architecture, seed=21, vocabulary=16, kv_heads=2))
+    samples = samples_of(4)
+    exact = Rows(samples).shape(0, 4)
+    wider = Shape(exact.tokens + 19, exact.scored + 7, samples=6, longest=exact.longest)
+    loss, gradients = gradients_of(network, samples)
+    again, others = gradients_of(network, samples, wider)
+    assert again == pytest.approx(loss, rel=1e-6)
+    for key in gradients:
+        torch.testing.assert_close(others[key], gradients[key], rtol=1e-5, atol=1e-7)
 
 
 def test_rms_norm() -> None:
     x = torch.randn(5, 12, dtype=torch.float64).float().requires_grad_()
     weight, d, residual = torch.randn(12), torch.randn(5, 12), torch.randn(5, 12)
     expected = F.rms_norm(x, (12,), weight, 1e-6)
-    y, rstd = rms_norm(x.detach(), weight, 1e-6)
-    torch.testing.assert_close(y, expected)
+    out, wide = torch.empty(5, 12), torch.empty(5, 15)
+    first = torch.randn(5, 12)
+    for parts in ((x.detach(), None), (first, x.detach() - first)):
+        total, rstd = rms_norm(*parts, weight, 1e-6, out)
+        torch.testing.assert_close(total, x.detach())
+        torch.testing.assert_close(out, expected)
     (gradient,) = torch.autograd.grad(expected, x, d)
-    torch.testing.assert_close(rms_norm_backward(d, x.detach(), rstd, weight, None), gradient)
-    torch.testing.assert_close(rms_norm_backward(d, x.detach(), rstd, weight, residual), gradient + residual)
+    for other, result in ((None, gradient), (residual, gradient + residual)):
+        rms_norm_backward(d, x.detach(), rstd, weight, other, wide[:, :12])
+        torch.testing.assert_close(wide[:, :12], result)
 
 
 @pytest.mark.parametrize("normed", [False, True])
@@ -194,21 +245,50 @@ def test_rotate(normed: bool) -> None:
     turned = torch.complex(x[..., :3], x[..., 3:]) * torch.complex(cos, sin)[positions][:, None]
     expected = torch.cat([turned.real, turned.imag], -1)
     torch.testing.assert_close(rotate(long[:, :3], norm, 1e-6, cos, sin, positions), expected)
-    out = torch.zeros(5, 4, 6)
-    rotate_backward(d, long[:, :3], norm, 1e-6, cos, sin, positions, out[:, :3])
+    dq, dk, dv = d[:, :2].contiguous(), d[:, 2:].contiguous(), torch.randn(5, 1, 6)
+    out = torch.zeros(5, 5, 6)
+    rotate_backward(dq, dk, dv, long, norm, 1e-6, cos, sin, positions, out[:, :4])
     torch.testing.assert_close(out[:, :3], torch.autograd.grad(expected, heads, d)[0])
-    assert not out[:, 3].any()
+    assert torch.equal(out[:, 3:4], dv)
+    assert not out[:, 4].any()
 
 
 def test_swiglu() -> None:
     x, d = torch.randn(5, 14, requires_grad=True), torch.randn(5, 7)
     expected = F.silu(x[:, :7]) * x[:, 7:]
-    torch.testing.assert_close(swiglu(x.detach()), expected)
-    torch.testing.assert_close(swiglu_backward(d, x.detach()), torch.autograd.grad(expected, x, d)[0])
+    out, gradient = torch.empty(5, 9), torch.empty(5, 17)
+    swiglu(x.detach(), out[:, :7])
+    torch.testing.assert_close(out[:, :7], expected)
+    swiglu_backward(d, x.detach(), gradient[:, :14])
+    torch.testing.assert_close(gradient[:, :14], torch.autograd.grad(expected, x, d)[0])
+
+
+def test_cross_entropy() -> None:
+    logits, targets = torch.randn(6, 11, requires_grad=True), torch.tensor([0, 10, 3, 3, 5, 1])
+    weights = torch.tensor([0.5, 0.25, 1, 0, 0.125, 1])
+    expected = F.cross_entropy(logits, targets, reduction="none") * weights
+    losses, gradient = cross_entropy(logits.detach(), targets.int(), weights)
+    torch.testing.assert_close(losses, expected)
+    torch.testing.assert_close(gradient, torch.autograd.grad(expected.sum(), logits)[0])
+
+
+def test_adamw() -> None:
+    """Against torch's, over a few steps with a share of the gradient and a changing rate."""
+    master = torch.randn(300, dtype=torch.float64).float()
+    theirs = torch.nn.Parameter(master.clone())
+    optimizer = torch.optim.AdamW([theirs], weight_decay=0.1)
+    mean, square = torch.zeros(300), torch.zeros(300)
+    for step in range(1, 6):
+        gradient, rate = torch.randn(300), 0.1 / step
+        numbers = torch.tensor([rate, 1 / (1 - 0.9**step), (1 - 0.999**step) ** -0.5])
+        adamw(master, gradient, mean, square, torch.tensor(0.5), numbers, (0.9, 0.999), 1e-8, 0.1)
+        optimizer.param_groups[0]["lr"], theirs.grad = rate, gradient * 0.5
+        optimizer.step()
+        torch.testing.assert_close(master, theirs.detach(), rtol=1e-5, atol=1e-6)
 
 
 def test_attention_stays_inside_a_sample() -> None:
-    row = Rows([Sample((1,) * n, (-100,) * (n - 1) + (1,)) for n in (2, 5, 3)], torch.device("cpu")).row(0, 3)
+    row = row_with([Sample((1,) * n, (-100,) * (n - 1) + (1,)) for n in (2, 5, 3)])
     q, k, v = torch.randn(10, 4, 8), torch.randn(10, 2, 8), torch.randn(10, 2, 8)
     sample = torch.repeat_interleave(torch.arange(3), torch.tensor(row.lengths))
     allowed = (sample[:, None] == sample) & torch.ones(10, 10).tril().bool()
@@ -260,9 +340,8 @@ def test_the_gpu_computes_what_the_cpu_computes(architecture: str) -> None:
     network, _, _ = network_of(copy.deepcopy(model), ("q_proj", "up_proj", "down_proj"))
     loss, expected = gradients_of(network, samples)
     on_gpu, _, _ = network_of(copy.deepcopy(model).to("cuda", torch.bfloat16), ("q_proj", "up_proj", "down_proj"))
-    rows = Rows(samples, torch.device("cuda"))
     with torch.no_grad():
-        again = on_gpu.loss_and_gradients(rows.row(0, len(samples)), rows.scored_before[-1])
+        again = on_gpu.loss_and_gradients(row_with(samples, device="cuda"))
         on_gpu.lora.master.copy_(on_gpu.lora.grad)
     ours = on_gpu.export()
     assert float(again) == pytest.approx(loss, rel=3e-2)

@@ -1,13 +1,15 @@
-"""The trl backend's own parts: padding and optimizer groups."""
+"""The trl backend's own parts: padding, optimizer groups, fewer activations."""
 
 from __future__ import annotations
 
+import pytest
 import torch
-from test_training import ALL, settings_of
+from test_training import ALL, model_of, samples_of, settings_of
 from tiny_models import tiny_model
 
-from arcfold.adapters import make_spec
-from arcfold.training_trl import collate, optimizer_groups
+from arcfold.adapters import fresh_weights, make_spec
+from arcfold.training import Job, Progress, make_schedule
+from arcfold.training_trl import _adapt, _train, collate, optimizer_groups
 
 
 def test_samples_are_padded_at_the_right_and_the_first_label_dropped() -> None:
@@ -35,3 +37,15 @@ def test_every_trained_matrix_is_in_one_group() -> None:
         trained = [id(parameter) for parameter in adapted.parameters() if parameter.requires_grad]
         assert sorted(held) == sorted(trained)
         assert torch.is_grad_enabled()
+
+
+def test_keeping_fewer_activations_changes_no_loss() -> None:
+    losses = []
+    for recompute in (False, True):
+        model, settings, samples = model_of(), settings_of(), tuple(samples_of(8))
+        spec = make_spec(model, rank=4, alpha=4, rslora=True, targets=ALL)
+        schedule, weights = make_schedule(len(samples), settings), fresh_weights(model, spec, 0)
+        job = Job(samples, settings, schedule, spec, weights, None, 1e9, Progress(schedule.steps, False))
+        losses.append(_train(model, job, _adapt, recompute, 0.0).losses)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    assert len(losses[0]) == 2

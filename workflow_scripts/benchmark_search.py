@@ -14,7 +14,7 @@ def main(
     folds: str,
     record: str,
     base: str,
-    dtype: str,
+    loading: dict[str, str],
     adapters: list[str],
     seed: int,
     run: str,
@@ -48,7 +48,7 @@ def main(
                 take_looks(chosen, codec, views=views, longest=search["longest"], seed=seed, purpose=purpose)
                 for views, purpose in ((search["views"], "inference views"), (rescoring["views"], "scoring views"))
             )
-            model = with_adapter(load_base(base, device, dtype), adapter, model_record)
+            model = with_adapter(load_base(base, device, **loading), adapter, model_record)
             facts = measure(
                 model,
                 searched,
@@ -59,7 +59,7 @@ def main(
                 memory_budget=memory_budget(cache_gib),
                 device=device,
             )
-            measured.append({"fold": fold, "number_type": str(model.dtype)[6:], **facts})
+            measured.append({"fold": fold, **facts})
             watch.lap(f"fold {fold}")
         made = {"run": run, "totals": totals(measured), "folds": measured}
         inputs = hash_inputs(tasks=tasks, folds=folds, model=record)
@@ -75,7 +75,7 @@ if "snakemake" in globals():
             folds=snakemake.input.folds,
             record=snakemake.input.model,
             base=snakemake.params.base,
-            dtype=snakemake.params.dtype,
+            loading=snakemake.params.loading,
             adapters=list(snakemake.input.adapters),
             seed=snakemake.params.seed,
             run=snakemake.params.run,

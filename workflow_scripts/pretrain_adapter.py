@@ -10,11 +10,9 @@ from arcfold.tasks import read_tasks, with_all_pairs
 
 def main(*, tasks: str, record: str, **more: Any) -> None:
     watch = Stopwatch()
-    # torch and transformers are loaded here, where the time counts
+    # torch is loaded here, where the time counts; the other libraries when it is known which are needed
     from arcfold.adaptation import adapt
-    from arcfold.models import load_libraries
 
-    load_libraries()
     watch.lap("import")
     adapt(
         [with_all_pairs(task) for task in read_tasks(tasks)],
@@ -32,7 +30,7 @@ if "snakemake" in globals():
             tasks=snakemake.input.tasks,
             record=snakemake.input.model,
             base=snakemake.params.base,
-            dtype=snakemake.params.dtype,
+            loading=snakemake.params.loading,
             seed=snakemake.params.seed,
             settings=snakemake.params.settings,
             gpus=snakemake.resources.gpu,

@@ -15,7 +15,7 @@ def main(
     candidates: str,
     record: str,
     base: str,
-    dtype: str,
+    loading: dict[str, str],
     adapter: str,
     seed: int,
     longest: int,
@@ -48,7 +48,7 @@ def main(
     watch.lap("prompts")
     with compute_device(gpus, threads) as device:
         watch.lap("wait for a device")
-        model = with_adapter(load_base(base, device, dtype), adapter, model_record)
+        model = with_adapter(load_base(base, device, **loading), adapter, model_record)
         watch.lap("load")
         with progress_bar("rescoring", len(looks.looks), len(set(groups(looks)))) as progress:
             log_probs = reply_log_probs(
@@ -72,7 +72,7 @@ if "snakemake" in globals():
             candidates=snakemake.input.candidates,
             record=snakemake.input.model,
             base=snakemake.params.base,
-            dtype=snakemake.params.dtype,
+            loading=snakemake.params.loading,
             adapter=snakemake.input.adapter,
             seed=snakemake.params.seed,
             longest=snakemake.params.longest,

@@ -16,7 +16,7 @@ def main(
     fold: int,
     record: str,
     base: str,
-    dtype: str,
+    loading: dict[str, str],
     adapter: str,
     seed: int,
     settings: dict[str, Any],
@@ -47,7 +47,7 @@ def main(
     watch.lap("prompts")
     with compute_device(gpus, threads) as device:
         watch.lap("wait for a device")
-        model = with_adapter(load_base(base, device, dtype), adapter, model_record)
+        model = with_adapter(load_base(base, device, **loading), adapter, model_record)
         watch.lap("load")
         with progress_bar("search", len(looks.looks), len(set(groups(looks)))) as progress:
             found = search(
@@ -75,7 +75,7 @@ if "snakemake" in globals():
             fold=int(snakemake.wildcards.fold),
             record=snakemake.input.model,
             base=snakemake.params.base,
-            dtype=snakemake.params.dtype,
+            loading=snakemake.params.loading,
             adapter=snakemake.input.adapter,
             seed=snakemake.params.seed,
             settings=snakemake.params.settings,

@@ -12,11 +12,9 @@ def main(
     *, tasks: str, folds: str, fold: int, record: str, init: str | None, settings: dict[str, Any], **more: Any
 ) -> None:
     watch = Stopwatch()
-    # torch and transformers are loaded here, where the time counts
+    # torch is loaded here, where the time counts; the other libraries when it is known which are needed
     from arcfold.adaptation import adapt
-    from arcfold.models import load_libraries
 
-    load_libraries()
     watch.lap("import")
     inputs = {"tasks": tasks, "folds": folds, "model": record}
     if init is not None:
@@ -41,7 +39,7 @@ if "snakemake" in globals():
             record=snakemake.input.model,
             init=snakemake.input.get("init") or None,
             base=snakemake.params.base,
-            dtype=snakemake.params.dtype,
+            loading=snakemake.params.loading,
             seed=snakemake.params.seed,
             settings=snakemake.params.settings,
             gpus=snakemake.resources.gpu,

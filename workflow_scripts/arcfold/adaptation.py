@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from arcfold.backends import AUTO, choose_backend
 from arcfold.files import hash_of, new_folder, write_json
-from arcfold.models import check_length, codec_of, compute_device, load_base
+from arcfold.models import check_length, codec_of, compute_device, load_base, load_libraries
 from arcfold.provenance import Stopwatch, provenance
 from arcfold.samples import fold_samples
 from arcfold.tasks import Task
 from arcfold.training import TrainingSettings, train_adapter
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+log = logging.getLogger(__name__)
 
 OF_SAMPLES = ("epochs", "views", "longest", "mask_first_output")
 """The training settings that decide what the samples are; the others decide how they are trained on."""
@@ -22,7 +31,7 @@ def adapt(
     *,
     record: Mapping[str, Any],
     base: str,
-    dtype: str,
+    loading: Mapping[str, str],
     init: str | None,
     seed: int,
     settings: Mapping[str, Any],
@@ -34,7 +43,7 @@ def adapt(
 ) -> None:
     """Trains a LoRA on all demonstrations of the tasks and writes its folder, whole or not at all.
 
-    record: the base model's record; base: its folder
+    record: the base model's record; base: its folder; loading: its dtype and quantization
     init: the folder of an adapter to go on from, whose own configuration is then used
     """
     check_length(record, settings["longest"], "training/longest")
@@ -42,24 +51,46 @@ def adapt(
     of_training = {key: value for key, value in settings.items() if key not in {*OF_SAMPLES, "backend", "init"}}
     of_training["targets"] = tuple(of_training["targets"])
     watch.lap("samples")
+    longest = max(len(sample.input_ids) for sample in samples)
+    choice = choose_backend(settings["backend"], base, gpus=gpus, longest=longest, **loading)
+    log.info("backend %s: %s", choice.backend, choice.why)
+    if choice.backend != "unsloth":
+        load_libraries()
+    watch.lap("libraries")
     with compute_device(gpus, threads) as device, new_folder(output) as folder:
         watch.lap("wait for a device")
-        model = load_base(base, device, dtype)
-        watch.lap("load")
-        report = train_adapter(
-            model,
-            samples,
-            TrainingSettings(**of_training, seed=seed, threads=threads),
-            folder=folder,
-            checkpoints=_checkpoints(Path(output), settings, seed),
-            base_record={key: record[key] for key in ("name", "hash")},
-            init=None if init is None else Path(init),
-            backend=settings["backend"],
-        )
+        with _loaded(choice.backend, base, device, loading, longest) as model:
+            watch.lap("load")
+            report = train_adapter(
+                model,
+                samples,
+                TrainingSettings(**of_training, seed=seed, threads=threads),
+                folder=folder,
+                checkpoints=_checkpoints(Path(output), settings, seed),
+                base_record={key: record[key] for key in ("name", "hash")},
+                init=None if init is None else Path(init),
+                backend=choice.backend,
+            )
         watch.lap("training")
+        if settings["backend"] == AUTO:
+            report["notes"].insert(0, f"backend {choice.backend}: {choice.why}")
         measured = report.pop("measured")
         report["provenance"] = provenance(inputs=inputs, watch=watch, settings=settings, training=measured)
         write_json(folder / "training.json", report, "training")
+
+
+@contextlib.contextmanager
+def _loaded(
+    backend: str, base: str, device: torch.device, loading: Mapping[str, str], longest: int
+) -> Iterator[PreTrainedModel]:
+    """The base model as the backend wants it; Unsloth is imported here, since its import uses the device."""
+    if backend != "unsloth":
+        yield load_base(base, device, **loading)
+        return
+    from arcfold.training_unsloth import load, unsloth_libraries
+
+    with unsloth_libraries():
+        yield load(base, device, **loading, longest=longest)
 
 
 def _checkpoints(adapter: Path, settings: Mapping[str, Any], seed: int) -> Path:

@@ -1,4 +1,4 @@
-"""The leak check: does a corpus hold what a model is measured on, in whatever symmetry and colouring?
+"""Which pairs are the same, and the leak check of corpora: does one hold what a model is measured on?
 
 Two pairs are the same when one symmetry of the square and one relabelling of the colours turn input
 and output of the one into input and output of the other. Each such class has one canonical form.
@@ -80,7 +80,7 @@ class LeakCheck:
         self._signatures: set[tuple[Any, ...]] = set()
         for task in self.forbidden:
             forms = set()
-            for example in _examples_of(task):
+            for example in examples_of(task):
                 self._signatures.add(signature(example))
                 forms.add(canonical_form(example))
             for form in forms:
@@ -119,7 +119,8 @@ class LeakCheck:
         return {"forbidden_tasks": len(self._sizes), "pairs_checked": self.checked, "pairs_left_out_of": self.shared}
 
 
-def _examples_of(task: Task) -> Iterable[Example]:
+def examples_of(task: Task) -> Iterable[Example]:
+    """All pairs of a task whose output is known, test pairs too."""
     for pair in (*task.train, *task.test):
         if pair.output is not None:
             yield Example(np.array(pair.input, np.uint8), np.array(pair.output, np.uint8))

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -305,34 +306,86 @@ def load_libraries() -> None:
     from transformers import AutoModelForCausalLM  # noqa: F401
 
 
-def load_base(folder: str | Path, device: torch.device, dtype: str = "auto") -> PreTrainedModel:
+def torch_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """The number type of a name; "auto" is float32 on the CPU and bfloat16 on a GPU."""
+    import torch
+
+    if dtype == "auto":
+        dtype = "bfloat16" if device.type == "cuda" else "float32"
+    made = getattr(torch, dtype)
+    assert isinstance(made, torch.dtype)
+    return made
+
+
+def is_quantized(config: Mapping[str, Any], quantization: str) -> bool:
+    """Whether a model is computed with quantized weights: by the user's wish, or because its authors stored it so.
+
+    config: of its config.json
+    """
+    return quantization != "none" or config.get("quantization_config") is not None
+
+
+def check_quantization(folder: str | Path, quantization: str) -> None:
+    """Raises InputError if quantized weights are wished for, or stored, that cannot be computed with here."""
+    config = read_json(Path(folder) / "config.json")
+    stored = config.get("quantization_config")
+    if stored is not None and stored.get("quant_method") != "bitsandbytes":
+        raise InputError(
+            f"{folder}/config.json: weights quantized with {stored.get('quant_method')}, "
+            "expected bitsandbytes' or the original ones"
+        )
+    if is_quantized(config, quantization) and find_spec("bitsandbytes") is None:
+        raise InputError(
+            f"{folder}: 4-bit weights need bitsandbytes, which is not installed, expected the environment of "
+            "envs/gpu.lock (make ENV=gpu …), or a model with quantization: none"
+        )
+
+
+def one_line(error: BaseException) -> str:
+    """What an error of another library says, short enough for a line of ours."""
+    return " ".join(str(error).split())[:200]
+
+
+def load_base(
+    folder: str | Path, device: torch.device, dtype: str = "auto", quantization: str = "none"
+) -> PreTrainedModel:
     """A causal language model in evaluation mode.
 
-    dtype "auto" is float32 on the CPU and bfloat16 on a GPU. Raises InputError for a folder that
-    transformers cannot load.
+    dtype "auto" is float32 on the CPU and bfloat16 on a GPU. quantization "4bit" keeps the layers'
+    matrices in bitsandbytes' NF4; a folder whose weights were stored so is loaded so in any case.
+    Raises InputError for a folder that transformers cannot load.
     """
-    import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    if dtype == "auto":
-        dtype = "bfloat16" if device.type == "cuda" else "float32"
+    number_type = torch_dtype(dtype, device)
     model_files(folder)
+    check_quantization(folder, quantization)
+    config = read_json(Path(folder) / "config.json")
+    options: dict[str, Any] = {}
+    if is_quantized(config, quantization):
+        options["device_map"] = {"": device}  # quantized weights are made on their device
+    if quantization == "4bit" and "quantization_config" not in config:
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=number_type,
+        )
     try:
         model, loaded = AutoModelForCausalLM.from_pretrained(
             folder,
             output_loading_info=True,
-            dtype=getattr(torch, dtype),
+            dtype=number_type,
             attn_implementation="sdpa",
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,
+            **options,
         )
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
-        raise InputError(
-            f"{folder}: transformers cannot load the model ({' '.join(str(error).split())[:200]})"
-        ) from None
+        raise InputError(f"{folder}: transformers cannot load the model ({one_line(error)})") from None
     except Exception as error:
         if type(error).__name__ != "SafetensorError":
             raise
@@ -341,14 +394,15 @@ def load_base(folder: str | Path, device: torch.device, dtype: str = "auto") -> 
         # transformers would go on with random ones
         missing = sorted(loaded["missing_keys"])
         raise InputError(f"{folder}: no weights for {missing[0]}, expected all that config.json speaks of")
-    return model.to(device).eval()
+    return (model if is_quantized(config, quantization) else model.to(device)).eval()
 
 
 def with_adapter(base: PreTrainedModel, adapter: str | Path, record: Mapping[str, Any]) -> PreTrainedModel:
     """The base model with an adapter merged into its weights.
 
-    Merged weights decode as fast as the base model. Raises InputError if the adapter was trained on
-    another base.
+    Merged weights decode as fast as the base model. Quantized weights are turned into the 16-bit numbers
+    that they stand for, since a merged matrix would be rounded a second time. Raises InputError if the
+    adapter was trained on another base.
     """
     from peft import PeftModel
 
@@ -358,4 +412,6 @@ def with_adapter(base: PreTrainedModel, adapter: str | Path, record: Mapping[str
             f"{adapter}: trained on {trained_on['name']} with hash {trained_on['hash'][:12]}, "
             f"expected {record['name']} with hash {record['hash'][:12]}"
         )
+    if getattr(base, "is_quantized", False):
+        base = base.dequantize()
     return PeftModel.from_pretrained(base, str(adapter)).merge_and_unload().eval()

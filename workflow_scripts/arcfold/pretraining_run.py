@@ -188,7 +188,7 @@ def probe(plan: Plan, shards: Sequence[str | Path], steps: int) -> dict[str, Any
             batches[number]
         found["batches"] = round(5 * plan.batches.tokens / (time.monotonic() - began))
         for kind in ("flex", "varlen") if device.type == "cuda" else ("samples",):
-            network = Network(plan.shape, dtype=dtype, compiled=device.type == "cuda").to(device)
+            network = Network(plan.shape, dtype=dtype, compiled=device.type == "cuda" and kind != "samples").to(device)
             network.initialize(0)
             try:
                 attention = make_attention(kind, plan.batches.tokens, plan.batches.longest, device)
@@ -199,6 +199,7 @@ def probe(plan: Plan, shards: Sequence[str | Path], steps: int) -> dict[str, Any
             speed = round(steps * plan.batches.tokens / seconds)
             found[kind] = {"tokens_per_second": speed, "compiling": round(compiling, 1), "peak_mib": peak_mib(device)}
             print(kind, found[kind], file=sys.stderr, flush=True)
+            print(_kernel_table(network, batches, attention), file=sys.stderr, flush=True)
     return found
 
 
@@ -220,6 +221,16 @@ def _time_steps(
         times.append(time.monotonic() - began)
     network.load_state_dict(before)
     return times[1], times[0]
+
+
+def _kernel_table(network: Network, batches: Batches, attention: Attention) -> str:
+    """What the time of a few steps is spent on, kernel by kernel."""
+    with torch.profiler.profile() as profiler:
+        seconds, _ = _time_steps(network, batches, attention, warm_up=1, steps=2)
+    on_device = attention.device.type == "cuda"
+    order = "self_cuda_time_total" if on_device else "self_cpu_time_total"
+    table: str = profiler.key_averages().table(sort_by=order, row_limit=25, max_name_column_width=70)
+    return f"two of three steps took {seconds:.4f} s\n{table}"
 
 
 def parameters(network: torch.nn.Module) -> int:

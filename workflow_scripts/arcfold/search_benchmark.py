@@ -24,8 +24,14 @@ from arcfold.sequential import Replies, SequentialSearch, reply_log_prob
 from arcfold.tasks import Grid, Task
 from arcfold.text import Codec
 
-NOISE = {torch.float32: 2e-3, torch.bfloat16: 0.35}
+NOISE = {torch.float32: 2e-3, torch.float16: 0.1, torch.bfloat16: 0.35}
 """How far a reply's log-probabilities may lie apart, by the number type of the model."""
+
+
+def number_type(model: Any) -> torch.dtype:
+    """What a model computes in; quantized weights are of another type."""
+    dtype: torch.dtype = model.get_input_embeddings().weight.dtype
+    return dtype
 
 
 def spread(tasks: Sequence[Task], codec: Codec, count: int, longest: int) -> list[Task]:
@@ -60,6 +66,7 @@ def measure(
     """
     lengths = sorted(map(len, searched.prompts))
     facts: dict[str, Any] = {
+        "number_type": str(number_type(model)).removeprefix("torch."),
         "inputs": {
             "tasks": sorted({look.task for look in searched.looks}),
             "test_inputs": len(_members(searched)),
@@ -178,7 +185,7 @@ def _sequential(
         "seconds": taken * whole,
         "scaled_up_by": whole,
     }
-    return facts, agreement(found, searched, min_prob, NOISE[next(model.parameters()).dtype])
+    return facts, agreement(found, searched, min_prob, NOISE[number_type(model)])
 
 
 def search_looks(searcher: SequentialSearch, looks: Looks, numbers: Sequence[int]) -> dict[int, Replies]:

@@ -1,10 +1,11 @@
 """Test-time training of a LoRA: what is trained on, in which steps, at which learning rate, and what is reported.
 
-This module sees token ids only. The steps themselves are made by one of two backends, which
+This module sees token ids only. The steps themselves are made by one of three backends, which
 train the same weights on the same samples in the same order and at the same learning rates:
 
 - `trl`: trl's SFTTrainer over transformers and peft (`training_trl`), the reference;
-- `packed`: a loop of our own (`training_packed`), several times faster.
+- `packed`: a loop of our own (`training_packed`), several times faster;
+- `unsloth`: trl's trainer over Unsloth's layers (`training_unsloth`), on models that it loaded.
 
 A step takes the next `batch × accumulation` samples, the last step what is left. Its loss is the
 sum of the cross-entropies of all label tokens of these samples over their number: every label
@@ -35,7 +36,7 @@ from arcfold.files import InputError, hash_of, hash_of_files, new_folder, write_
 log = logging.getLogger(__name__)
 
 IGNORED = -100
-BACKENDS = ("trl", "packed")
+BACKENDS = ("trl", "packed", "unsloth")
 OPTIMIZERS = ("adamw", "adamw_8bit")
 
 # torch refuses deterministic matrix products on a GPU without this, and looks once, at the first product of a process.
@@ -227,7 +228,8 @@ def train_adapter(
     """Trains a LoRA of a loaded causal language model on samples in the given order; writes it to `folder`.
 
     base_model: float32 or bfloat16, on the device that computes; the LoRA is trained in float32
-    beside it. Its weights are the same after the call.
+    beside it. Its weights are the same after the call. For the unsloth backend, one that
+    `training_unsloth.load` has loaded.
     samples: in training order, all epochs one after the other.
     checkpoints: a folder of this job alone, where an interrupted call left its state and the next
     one continues; removed when training is done. None saves nothing.
@@ -264,7 +266,7 @@ def train_adapter(
         report_to=report_to,
     )
     device = next(base_model.parameters()).device
-    with _determinism(settings, device):
+    with _determinism(settings, device, strict=backend != "unsloth"):
         _reset_peak_memory(device)
         try:
             outcome = _backend(backend)(base_model, job)
@@ -301,10 +303,16 @@ def make_optimizer(groups: list[dict[str, Any]], settings: TrainingSettings) -> 
 def _backend(name: str) -> Callable[[nn.Module, Job], Outcome]:
     """The backends are imported late: trl alone takes several seconds."""
     if name == "trl":
-        from arcfold.training_trl import train
-    else:
-        from arcfold.training_packed import train
-    return train
+        from arcfold import training_trl
+
+        return training_trl.train
+    if name == "unsloth":
+        from arcfold import training_unsloth
+
+        return training_unsloth.train
+    from arcfold import training_packed
+
+    return training_packed.train
 
 
 def _check(samples: tuple[Sample, ...], settings: TrainingSettings, backend: str) -> None:
@@ -383,14 +391,18 @@ def _prepare_checkpoints(folder: Path, fingerprint: str) -> None:
 
 
 @contextlib.contextmanager
-def _determinism(settings: TrainingSettings, device: torch.device) -> Iterator[None]:
-    """Same inputs, same device, same bytes; puts torch's global switches back afterwards."""
+def _determinism(settings: TrainingSettings, device: torch.device, strict: bool) -> Iterator[None]:
+    """Same inputs, same device, same bytes; puts torch's global switches back afterwards.
+
+    strict: an operation that torch cannot repeat is an error; without it a warning, for foreign kernels
+    """
     threads = torch.get_num_threads()
     memory: Any = torch.utils.deterministic
     deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     fill = memory.fill_uninitialized_memory
     torch.set_num_threads(settings.threads or threads)
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(True, warn_only=not strict)
     memory.fill_uninitialized_memory = False  # only guards against reading such memory
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -398,7 +410,7 @@ def _determinism(settings: TrainingSettings, device: torch.device) -> Iterator[N
             yield
     finally:
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(deterministic)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         memory.fill_uninitialized_memory = fill
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 log = logging.getLogger(__name__)
 
 _HEADS = 8  # heads that one program of a kernel rotates
+_VOCABULARY = 8192  # tokens whose logits one program of a kernel holds
 
 try:
     import triton
@@ -26,31 +27,41 @@ except ImportError:  # builds of torch for the CPU come without it
     triton = None
 
 
-def rms_norm(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """x / rms(x) · weight over the last axis: the result (T, D) and 1 / rms(x) (T,) in float32."""
+def rms_norm(x: Tensor, delta: Tensor | None, weight: Tensor, eps: float, out: Tensor) -> tuple[Tensor, Tensor]:
+    """s = x + delta (or x), both (T, D); writes s / rms(s) · weight into `out`.
+
+    Returns s (T, D), which is x itself without a delta, and 1 / rms(s) (T,) in float32. `out` may be
+    the first columns of a wider buffer, here and in all functions below that have it.
+    """
     if use_triton(x.device):
-        y, rstd = torch.empty_like(x), torch.empty(len(x), dtype=torch.float32, device=x.device)
-        _rms_norm_kernel[(len(x),)](x, weight, y, rstd, eps, x.shape[1], BLOCK=triton.next_power_of_2(x.shape[1]))
-        return y, rstd
-    x32 = x.float()
+        total, rstd = x if delta is None else torch.empty_like(x), x.new_empty(len(x), dtype=torch.float32)
+        _rms_norm_kernel[(len(x),)](
+            x, x if delta is None else delta, weight, total, out, rstd, eps, x.shape[1], out.stride(0),
+            HAS_DELTA=delta is not None, BLOCK=triton.next_power_of_2(x.shape[1]),
+        )  # fmt: skip
+        return total, rstd
+    total = x if delta is None else x + delta
+    x32 = total.float()
     rstd = torch.linalg.vector_norm(x32, dim=-1).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
-    return (x32 * rstd[:, None]).mul_(weight).to(x.dtype), rstd
+    out.copy_((x32 * rstd[:, None]).mul_(weight))
+    return total, rstd
 
 
-def rms_norm_backward(dy: Tensor, x: Tensor, rstd: Tensor, weight: Tensor, residual: Tensor | None) -> Tensor:
-    """The gradient of `rms_norm` in x (T, D), plus `residual`, the gradient that reached x on the other way."""
+def rms_norm_backward(
+    dy: Tensor, x: Tensor, rstd: Tensor, weight: Tensor, residual: Tensor | None, out: Tensor
+) -> None:
+    """Writes the gradient of the norm in its s (T, D) into `out`, plus `residual`, what reached s on the other way."""
     if use_triton(x.device):
-        dx = torch.empty_like(x)
-        block = triton.next_power_of_2(x.shape[1])
         other = dy if residual is None else residual
         _rms_norm_backward_kernel[(len(x),)](
-            dy, x, rstd, weight, other, dx, x.shape[1], HAS_RESIDUAL=residual is not None, BLOCK=block
-        )
-        return dx
+            dy, x, rstd, weight, other, out, x.shape[1], other.stride(0), out.stride(0),
+            HAS_RESIDUAL=residual is not None, BLOCK=triton.next_power_of_2(x.shape[1]),
+        )  # fmt: skip
+        return
     g, x32, rstd = dy.float() * weight, x.float(), rstd[:, None]
     mean = (g * x32).sum(-1, keepdim=True).mul_(rstd.square()).div_(x.shape[-1])
     dx = g.addcmul_(x32, mean, value=-1).mul_(rstd)
-    return (dx if residual is None else dx.add_(residual)).to(x.dtype)
+    out.copy_(dx if residual is None else dx.add_(residual))
 
 
 def rotate(heads: Tensor, norm: Tensor | None, eps: float, cos: Tensor, sin: Tensor, positions: Tensor) -> Tensor:
@@ -74,50 +85,101 @@ def rotate(heads: Tensor, norm: Tensor | None, eps: float, cos: Tensor, sin: Ten
 
 
 def rotate_backward(
-    d: Tensor, heads: Tensor, norm: Tensor | None, eps: float, cos: Tensor, sin: Tensor, positions: Tensor, out: Tensor
-) -> None:
-    """The gradient of `rotate` in `heads`, written into `out`; all (T, N, E), maybe a part of longer rows."""
+    dq: Tensor, dk: Tensor, dv: Tensor, heads: Tensor, norm: Tensor | None, eps: float, cos: Tensor, sin: Tensor,
+    positions: Tensor, out: Tensor,
+) -> None:  # fmt: skip
+    """Writes the gradient in q, k and v as they were before `rotate` into `out`.
+
+    dq: (T, H, E); dk, dv: (T, K, E), all three contiguous; heads, out: (T, H + 2 K, E), maybe a part
+    of wider rows; norm: (H + K, E).
+    """
+    queries, keys, size = dq.shape[1], dk.shape[1], dq.shape[2]
     if _rotates_with_triton(heads):
-        tokens, count, size = d.shape
-        _rotate_backward_kernel[tokens, triton.cdiv(count, _HEADS)](
-            d, heads, norm if norm is not None else heads, eps, cos, sin, positions, out,
-            d.stride(0), heads.stride(0), out.stride(0), count,
+        _rotate_backward_kernel[len(dq), triton.cdiv(queries + 2 * keys, _HEADS)](
+            dq, dk, dv, heads, norm if norm is not None else heads, eps, cos, sin, positions, out,
+            heads.stride(0), out.stride(0), queries, keys,
             HALF=size // 2, HAS_NORM=norm is not None, HEADS=_HEADS,
         )  # fmt: skip
         return
-    g = _rotated(d.float(), cos[positions], -sin[positions])
+    g = _rotated(torch.cat([dq, dk], dim=1).float(), cos[positions], -sin[positions])
     if norm is not None:
-        x = heads.float()
+        x = heads[:, : queries + keys].float()
         rstd = _head_rstd(x, eps)
         g.mul_(norm)
         mean = (g * x).mean(-1, keepdim=True).mul_(rstd.square())
         g.addcmul_(x, mean, value=-1).mul_(rstd)
-    out.copy_(g)
+    out[:, : queries + keys].copy_(g)
+    out[:, queries + keys :].copy_(dv)
 
 
-def swiglu(gate_up: Tensor) -> Tensor:
-    """silu(gate) · up: (T, 2 F) to (T, F)."""
-    tokens, width = len(gate_up), gate_up.shape[1] // 2
+def swiglu(gate_up: Tensor, out: Tensor) -> None:
+    """Writes silu(gate) · up: (T, 2 F) to (T, F)."""
+    tokens, width = out.shape
     if use_triton(gate_up.device):
-        y = torch.empty(tokens, width, dtype=gate_up.dtype, device=gate_up.device)
-        _swiglu_kernel[(tokens, triton.cdiv(width, 1024))](gate_up, y, width, BLOCK=1024)
-        return y
+        _swiglu_kernel[(tokens, triton.cdiv(width, 1024))](gate_up, out, width, out.stride(0), BLOCK=1024)
+        return
     gate, up = gate_up.float().split(width, dim=1)
-    return F.silu(gate).mul_(up).to(gate_up.dtype)
+    out.copy_(F.silu(gate).mul_(up))
 
 
-def swiglu_backward(dy: Tensor, gate_up: Tensor) -> Tensor:
-    """The gradient of `swiglu` in its input, (T, 2 F)."""
+def swiglu_backward(dy: Tensor, gate_up: Tensor, out: Tensor) -> None:
+    """Writes the gradient of `swiglu` in its input, (T, 2 F)."""
     tokens, width = dy.shape
-    dx = torch.empty_like(gate_up)
     if use_triton(gate_up.device):
-        _swiglu_backward_kernel[(tokens, triton.cdiv(width, 1024))](dy, gate_up, dx, width, BLOCK=1024)
-        return dx
+        _swiglu_backward_kernel[(tokens, triton.cdiv(width, 1024))](dy, gate_up, out, width, out.stride(0), BLOCK=1024)
+        return
     gate, up = gate_up.float().split(width, dim=1)
     dy32 = dy.float()
-    dx[:, width:] = F.silu(gate).mul_(dy32)
-    dx[:, :width] = torch.ops.aten.silu_backward(dy32 * up, gate)
-    return dx
+    out[:, width:] = F.silu(gate).mul_(dy32)
+    out[:, :width] = torch.ops.aten.silu_backward(dy32 * up, gate)
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Weighted losses (L,) in float32 and their sum's gradient in the logits, in the logits' number type.
+
+    logits: (L, V); targets: (L,); weights: (L,) float32
+    """
+    count, vocabulary = logits.shape
+    if use_triton(logits.device) and vocabulary <= _VOCABULARY:
+        losses, gradient = torch.empty_like(weights), torch.empty_like(logits)
+        block = triton.next_power_of_2(vocabulary)
+        rows = max(1, 1024 // block)
+        _cross_entropy_kernel[(triton.cdiv(count, rows),)](
+            logits, targets, weights, losses, gradient, count, vocabulary, ROWS=rows, BLOCK=block
+        )
+        return losses, gradient
+    targets = targets.long()[:, None]
+    d = logits.float()
+    total = torch.logsumexp(d, dim=1, keepdim=True)
+    losses = (total - d.gather(1, targets))[:, 0].mul_(weights)
+    d = (d - total).exp_()  # the gradient is the probabilities, less one at the target
+    d -= (targets == torch.arange(vocabulary, device=d.device)).to(d.dtype)
+    return losses, d.mul_(weights[:, None]).to(logits.dtype)
+
+
+def adamw(
+    master: Tensor, gradient: Tensor, mean: Tensor, square: Tensor, share: Tensor, numbers: Tensor,
+    betas: tuple[float, float], eps: float, decay: float,
+) -> None:  # fmt: skip
+    """One AdamW step (Loshchilov and Hutter 2019) in place over flat tensors.
+
+    master, mean, square: float32, `gradient` of any number type. share: scalar tensor that scales the
+    gradient. numbers: (3,) learning rate, 1 / (1 - beta1^t), 1 / sqrt(1 - beta2^t). All that changes from
+    step to step is on the device, so that a captured step can be played again.
+    """
+    if use_triton(master.device):
+        size = len(master)
+        _adamw_kernel[(triton.cdiv(size, 1024),)](
+            master, gradient, mean, square, share, numbers, size, 1 - betas[0], betas[1], 1 - betas[1], eps, decay,
+            BLOCK=1024,
+        )  # fmt: skip
+        return
+    g = gradient.float() * share
+    rate, first, second = numbers.unbind()
+    master.mul_(1 - rate * decay)
+    mean.lerp_(g, 1 - betas[0])
+    square.mul_(betas[1]).addcmul_(g, g, value=1 - betas[1])
+    master.sub_(mean / (square.sqrt() * second + eps) * (rate * first))
 
 
 def use_triton(device: torch.device) -> bool:
@@ -137,7 +199,8 @@ def _builds(index: int) -> bool:
     device = torch.device("cuda", index)
     x = torch.ones(1, 16, device=device)
     try:
-        _rms_norm_kernel[(1,)](x, x, x.clone(), x.clone(), 1e-6, 16, BLOCK=16)
+        rms = (x, x, x, x.clone(), x.clone(), x.clone(), 1e-6, 16, 16)
+        _rms_norm_kernel[(1,)](*rms, HAS_DELTA=False, BLOCK=16)
     except Exception as error:  # whatever a missing compiler or driver library raises
         log.warning(
             "Triton builds no kernel here, torch operations take their place (%s)", " ".join(str(error).split())
@@ -164,20 +227,28 @@ def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 if triton is not None:
 
     @triton.jit
-    def _rms_norm_kernel(x, weight, y, rstd, eps, width, BLOCK: tl.constexpr):
+    def _rms_norm_kernel(
+        x, delta, weight, total, y, rstd, eps, width, y_stride, HAS_DELTA: tl.constexpr, BLOCK: tl.constexpr
+    ):
         row = tl.program_id(0).to(tl.int64)
         column = tl.arange(0, BLOCK)
         inside = column < width
-        value = tl.load(x + row * width + column, mask=inside, other=0.0).to(tl.float32)
+        value = tl.load(x + row * width + column, mask=inside, other=0.0)
+        if HAS_DELTA:
+            other = tl.load(delta + row * width + column, mask=inside, other=0.0)
+            value = (value.to(tl.float32) + other.to(tl.float32)).to(total.dtype.element_ty)
+            tl.store(total + row * width + column, value, mask=inside)
+        value = value.to(tl.float32)
         r = 1 / tl.sqrt(tl.sum(value * value, 0) / width + eps)
         w = tl.load(weight + column, mask=inside, other=0.0).to(tl.float32)
-        tl.store(y + row * width + column, value * r * w, mask=inside)
+        tl.store(y + row * y_stride + column, value * r * w, mask=inside)
         tl.store(rstd + row, r)
 
     @triton.jit
     def _rms_norm_backward_kernel(
-        dy, x, rstd, weight, residual, dx, width, HAS_RESIDUAL: tl.constexpr, BLOCK: tl.constexpr
-    ):
+        dy, x, rstd, weight, residual, dx, width, residual_stride, dx_stride,
+        HAS_RESIDUAL: tl.constexpr, BLOCK: tl.constexpr,
+    ):  # fmt: skip
         row = tl.program_id(0).to(tl.int64)
         column = tl.arange(0, BLOCK)
         inside = column < width
@@ -189,8 +260,8 @@ if triton is not None:
         mean = tl.sum(g * value, 0) * r * r / width
         result = (g - value * mean) * r
         if HAS_RESIDUAL:
-            result += tl.load(residual + at, mask=inside, other=0.0).to(tl.float32)
-        tl.store(dx + at, result, mask=inside)
+            result += tl.load(residual + row * residual_stride + column, mask=inside, other=0.0).to(tl.float32)
+        tl.store(dx + row * dx_stride + column, result, mask=inside)
 
     @triton.jit
     def _rotate_kernel(
@@ -217,44 +288,56 @@ if triton is not None:
 
     @triton.jit
     def _rotate_backward_kernel(
-        d, heads, norm, eps, cos, sin, positions, out, d_stride, stride, out_stride, count,
+        dq, dk, dv, heads, norm, eps, cos, sin, positions, out, stride, out_stride, queries, keys,
         HALF: tl.constexpr, HAS_NORM: tl.constexpr, HEADS: tl.constexpr,
     ):  # fmt: skip
         token = tl.program_id(0).to(tl.int64)
         head = tl.program_id(1) * HEADS + tl.arange(0, HEADS)[:, None]
         half = tl.arange(0, HALF)[None, :]
-        inside = head < count
         first = head * 2 * HALF + half
+        turned = head < queries + keys
+        inside = head < queries + 2 * keys
+        # each head has its gradient in one of three tensors; the others give zero
+        own_q = dq + token * queries * 2 * HALF + first
+        own_k = dk + (token * keys - queries) * 2 * HALF + first
+        own_v = dv + (token * keys - queries - keys) * 2 * HALF + first
+        is_q = head < queries
+        is_k = turned & (head >= queries)
+        is_v = inside & (head >= queries + keys)
+        d1 = tl.load(own_q, mask=is_q, other=0.0).to(tl.float32)
+        d1 += tl.load(own_k, mask=is_k, other=0.0).to(tl.float32)
+        d1 += tl.load(own_v, mask=is_v, other=0.0).to(tl.float32)
+        d2 = tl.load(own_q + HALF, mask=is_q, other=0.0).to(tl.float32)
+        d2 += tl.load(own_k + HALF, mask=is_k, other=0.0).to(tl.float32)
+        d2 += tl.load(own_v + HALF, mask=is_v, other=0.0).to(tl.float32)
         position = tl.load(positions + token).to(tl.int64)
         c = tl.load(cos + position * HALF + half)
         s = tl.load(sin + position * HALF + half)
-        d1 = tl.load(d + token * d_stride + first, mask=inside, other=0.0).to(tl.float32)
-        d2 = tl.load(d + token * d_stride + first + HALF, mask=inside, other=0.0).to(tl.float32)
         g1 = d1 * c + d2 * s
         g2 = d2 * c - d1 * s
         if HAS_NORM:
-            x1 = tl.load(heads + token * stride + first, mask=inside, other=0.0).to(tl.float32)
-            x2 = tl.load(heads + token * stride + first + HALF, mask=inside, other=0.0).to(tl.float32)
+            x1 = tl.load(heads + token * stride + first, mask=turned, other=0.0).to(tl.float32)
+            x2 = tl.load(heads + token * stride + first + HALF, mask=turned, other=0.0).to(tl.float32)
             r = 1 / tl.sqrt((tl.sum(x1 * x1, 1) + tl.sum(x2 * x2, 1)) / (2 * HALF) + eps)
-            g1 *= tl.load(norm + first, mask=inside, other=0.0).to(tl.float32)
-            g2 *= tl.load(norm + first + HALF, mask=inside, other=0.0).to(tl.float32)
+            g1 *= tl.load(norm + first, mask=turned, other=0.0).to(tl.float32)
+            g2 *= tl.load(norm + first + HALF, mask=turned, other=0.0).to(tl.float32)
             mean = (tl.sum(g1 * x1, 1) + tl.sum(g2 * x2, 1)) / (2 * HALF) * r * r
             g1 = (g1 - x1 * mean[:, None]) * r[:, None]
             g2 = (g2 - x2 * mean[:, None]) * r[:, None]
-        tl.store(out + token * out_stride + first, g1, mask=inside)
-        tl.store(out + token * out_stride + first + HALF, g2, mask=inside)
+        tl.store(out + token * out_stride + first, tl.where(turned, g1, d1), mask=inside)
+        tl.store(out + token * out_stride + first + HALF, tl.where(turned, g2, d2), mask=inside)
 
     @triton.jit
-    def _swiglu_kernel(gate_up, y, width, BLOCK: tl.constexpr):
+    def _swiglu_kernel(gate_up, y, width, y_stride, BLOCK: tl.constexpr):
         row = tl.program_id(0).to(tl.int64)
         column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
         inside = column < width
         gate = tl.load(gate_up + row * 2 * width + column, mask=inside, other=0.0).to(tl.float32)
         up = tl.load(gate_up + row * 2 * width + width + column, mask=inside, other=0.0).to(tl.float32)
-        tl.store(y + row * width + column, gate / (1 + tl.exp(-gate)) * up, mask=inside)
+        tl.store(y + row * y_stride + column, gate / (1 + tl.exp(-gate)) * up, mask=inside)
 
     @triton.jit
-    def _swiglu_backward_kernel(dy, gate_up, dx, width, BLOCK: tl.constexpr):
+    def _swiglu_backward_kernel(dy, gate_up, dx, width, dx_stride, BLOCK: tl.constexpr):
         row = tl.program_id(0).to(tl.int64)
         column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
         inside = column < width
@@ -264,5 +347,46 @@ if triton is not None:
         d = tl.load(dy + row * width + column, mask=inside, other=0.0).to(tl.float32)
         share = 1 / (1 + tl.exp(-gate))
         silu = gate * share
-        tl.store(dx + at, d * up * (share + silu * (1 - share)), mask=inside)
-        tl.store(dx + at + width, d * silu, mask=inside)
+        to = row * dx_stride + column
+        tl.store(dx + to, d * up * (share + silu * (1 - share)), mask=inside)
+        tl.store(dx + to + width, d * silu, mask=inside)
+
+    @triton.jit
+    def _cross_entropy_kernel(
+        logits, targets, weights, losses, gradient, count, vocabulary, ROWS: tl.constexpr, BLOCK: tl.constexpr
+    ):
+        row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
+        column = tl.arange(0, BLOCK)[None, :]
+        there = row < count
+        inside = there[:, None] & (column < vocabulary)
+        at = row[:, None] * vocabulary + column
+        value = tl.load(logits + at, mask=inside, other=-1e30).to(tl.float32)
+        top = tl.max(value, 1)
+        power = tl.exp(value - top[:, None])
+        total = tl.sum(power, 1)
+        hit = column == tl.load(targets + row, mask=there, other=0)[:, None]
+        picked = tl.sum(tl.where(hit, value, 0.0), 1)
+        weight = tl.load(weights + row, mask=there, other=0.0)
+        tl.store(losses + row, (tl.log(total) + top - picked) * weight, mask=there)
+        d = (power / total[:, None] - tl.where(hit, 1.0, 0.0)) * weight[:, None]
+        tl.store(gradient + at, d, mask=inside)
+
+    @triton.jit
+    def _adamw_kernel(
+        master, gradient, mean, square, share, numbers, size, rest1, beta2, rest2, eps, decay, BLOCK: tl.constexpr
+    ):
+        at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+        inside = at < size
+        rate = tl.load(numbers)
+        first = tl.load(numbers + 1)
+        second = tl.load(numbers + 2)
+        g = tl.load(gradient + at, mask=inside, other=0.0).to(tl.float32) * tl.load(share)
+        m = tl.load(mean + at, mask=inside, other=0.0)
+        v = tl.load(square + at, mask=inside, other=0.0)
+        value = tl.load(master + at, mask=inside, other=0.0)
+        m = m + (g - m) * rest1
+        v = v * beta2 + g * g * rest2
+        value = value * (1 - rate * decay) - m / (tl.sqrt(v) * second + eps) * (rate * first)
+        tl.store(mean + at, m, mask=inside)
+        tl.store(square + at, v, mask=inside)
+        tl.store(master + at, value, mask=inside)

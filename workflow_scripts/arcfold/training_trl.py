@@ -1,6 +1,6 @@
 """The reference backend: trl's SFTTrainer over transformers and peft.
 
-Known to work with trl 1.15 and 1.16 and with transformers 5.17 and 5.23. trl and datasets are
+Known to work with trl 1.15 (on a GPU) and 1.16 and with transformers 5.17 and 5.23. trl and datasets are
 imported when `train` is called, since their import takes seconds.
 
 trl refuses a LoRA on `lm_head`, so that one and `embed_tokens` are full matrices here (see
@@ -17,8 +17,9 @@ import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -43,43 +44,58 @@ log = logging.getLogger(__name__)
 _LOSSES = "losses.json"
 
 
-def train(base_model: nn.Module, job: Job) -> Outcome:
+Adapt = Callable[[nn.Module, Job, bool], Any]
+"""Puts a job's LoRA, untrained, around a base model (a PeftModel); True computes activations twice to save memory."""
+
+
+def train(base_model: nn.Module, job: Job, adapt: Adapt | None = None) -> Outcome:
     """Runs the job's steps with SFTTrainer; `base_model` is left as it was.
 
     Out of memory, it starts again (from the last checkpoint) with half the batch and twice the
-    accumulation: the same samples a step. Raises InputError when the batch cannot be halved.
+    accumulation: the same samples a step. When the batch cannot be halved it keeps fewer activations,
+    then raises InputError.
+    adapt: another library's way to make the adapted model, plain peft's if None
     """
     began = time.monotonic()
-    settings = job.settings
+    settings, recompute = job.settings, False
     notes: list[str] = []
     while True:
         try:
-            outcome = _train(base_model, replace(job, settings=settings), began)
+            outcome = _train(base_model, replace(job, settings=settings), adapt or _adapt, recompute, began)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
         else:
             outcome.notes = notes
             return outcome
-        if settings.batch % 2:
+        if settings.batch % 2 == 0:
+            settings = replace(settings, batch=settings.batch // 2, accumulation=settings.accumulation * 2)
+            note = f"out of memory: batch cut to {settings.batch}, accumulation raised to {settings.accumulation}"
+        elif not recompute:
+            recompute = True
+            note = f"out of memory with a batch of {settings.batch}: activations are computed twice"
+        else:
             raise InputError(f"training: out of memory with a batch of {settings.batch}; shorten the samples?")
-        settings = replace(settings, batch=settings.batch // 2, accumulation=settings.accumulation * 2)
-        notes.append(f"out of memory: batch cut to {settings.batch}, accumulation raised to {settings.accumulation}")
-        log.warning(notes[-1])
+        notes.append(note)
+        log.warning(note)
         gc.collect()  # the trainer, and with it what it allocated, hangs in reference cycles
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
 
-def _train(base_model: nn.Module, job: Job, began: float) -> Outcome:
-    with _without_future_warnings(), _adapted(base_model, job) as model, tempfile.TemporaryDirectory() as scratch:
+def _train(base_model: nn.Module, job: Job, adapt: Adapt, recompute: bool, began: float) -> Outcome:
+    with (
+        _without_future_warnings(),
+        _adapted(base_model, job, adapt, recompute) as model,
+        tempfile.TemporaryDirectory() as scratch,
+    ):
         recorder = _Recorder(job, began)
         output = job.checkpoints if job.checkpoints is not None else Path(scratch)
         resume = _last_checkpoint(output)
         if resume is not None:
             recorder.losses = json.loads((resume / _LOSSES).read_text(encoding="utf-8"))
             recorder.resumed_at = len(recorder.losses)
-        trainer = _make_trainer(model, job, output, recorder)
+        trainer = _make_trainer(model, job, recompute, output, recorder)
         trainer.train(resume_from_checkpoint=str(resume) if resume is not None else None)
         weights = _weights_of(model)
     return Outcome(
@@ -120,18 +136,27 @@ def optimizer_groups(model: nn.Module, settings: TrainingSettings) -> list[dict[
     return [{"params": parameters, "lr": rate} for parameters, rate in rates if parameters]
 
 
+def _adapt(base_model: nn.Module, job: Job, recompute: bool) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    trl = version("trl")
+    if next(base_model.parameters()).device.type == "cpu" and trl.startswith("1.15."):
+        raise InputError(f"training/backend: trl {trl} computes its loss on a GPU only, expected backend: packed")
+    config = job.spec.peft_config("")
+    for key in ("base_model_name_or_path", "peft_type", "inference_mode"):  # peft fills these in itself
+        del config[key]
+    return get_peft_model(base_model, LoraConfig(**config))
+
+
 @contextlib.contextmanager
-def _adapted(base_model: nn.Module, job: Job) -> Iterator[nn.Module]:
+def _adapted(base_model: nn.Module, job: Job, adapt: Adapt, recompute: bool) -> Iterator[nn.Module]:
     """The base with the job's initial adapter, as a PeftModel; afterwards the base is as before."""
-    from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+    from peft import set_peft_model_state_dict
 
     modules = dict(base_model.named_modules())
     attributes = [(thing, dict(vars(thing))) for thing in _configs(base_model)]
     trainable = {name: parameter.requires_grad for name, parameter in base_model.named_parameters()}
-    config = job.spec.peft_config("")
-    for key in ("base_model_name_or_path", "peft_type", "inference_mode"):  # peft fills these in itself
-        del config[key]
-    model = get_peft_model(base_model, LoraConfig(**config))
+    model = adapt(base_model, job, recompute)
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
@@ -264,7 +289,7 @@ def _blank_tokenizer(config: Any) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
 
 
-def _arguments(model: nn.Module, job: Job, output: Path) -> Any:
+def _arguments(model: nn.Module, job: Job, recompute: bool, output: Path) -> Any:
     from trl import SFTConfig
 
     settings = job.settings
@@ -288,7 +313,8 @@ def _arguments(model: nn.Module, job: Job, output: Path) -> Any:
         remove_unused_columns=False,
         bf16=parameter.dtype == torch.bfloat16,
         use_cpu=parameter.device.type == "cpu",
-        gradient_checkpointing=False,
+        gradient_checkpointing=recompute,
+        gradient_checkpointing_kwargs={"use_reentrant": False} if recompute else None,
         dataloader_num_workers=0,
         dataloader_pin_memory=parameter.device.type == "cuda",
         seed=settings.seed,
@@ -302,7 +328,7 @@ def _arguments(model: nn.Module, job: Job, output: Path) -> Any:
     )
 
 
-def _make_trainer(model: nn.Module, job: Job, output: Path, recorder: _Recorder) -> Any:
+def _make_trainer(model: nn.Module, job: Job, recompute: bool, output: Path, recorder: _Recorder) -> Any:
     from transformers import PrinterCallback, TrainerCallback
     from trl import SFTTrainer
 
@@ -329,7 +355,7 @@ def _make_trainer(model: nn.Module, job: Job, output: Path, recorder: _Recorder)
 
     trainer = Trainer(
         model=model,
-        args=_arguments(model, job, output),
+        args=_arguments(model, job, recompute, output),
         train_dataset=make_dataset(job.samples),
         processing_class=_blank_tokenizer(model.config),
         data_collator=collate,
