@@ -104,8 +104,10 @@ class _Layer:
         self._passed = passed
         self._index = int(attention.layer_idx)
         self._scale = float(attention.scaling)
-        self._mixed = _joined([attention.q_proj, attention.k_proj, attention.v_proj], stack)
-        self._halves = _joined([block.gate_proj, block.up_proj], stack)
+        self._mixed = _Joined([attention.q_proj, attention.k_proj, attention.v_proj])
+        self._halves = _Joined([block.gate_proj, block.up_proj])
+        for joined in (self._mixed, self._halves):
+            stack.callback(joined.part)
         self._heads = attention.q_proj.out_features // attention.head_dim
         self._norm = None
         if hasattr(attention, "q_norm"):
@@ -132,37 +134,42 @@ class _Layer:
             normed = kernels.rms_norm(states, before.weight, before.variance_epsilon)
         cos, sin = angles
         keys, values = what.pool(self._index)
-        query = rotate_and_store(
-            linear(normed, *self._mixed), self._heads, cos[0], sin[0], self._norm, what.slots, keys, values
-        )
+        mixed = self._mixed(normed)
+        query = rotate_and_store(mixed, self._heads, cos[0], sin[0], self._norm, what.slots, keys, values)
         attended = what.look(self._index, query.transpose(0, 1), self._scale)  # (R, H, D)
         change = layer.self_attn.o_proj(attended.flatten(1))
         between = layer.post_attention_layernorm
         states, normed = add_norm(states, change, between.weight, between.variance_epsilon)
-        change = layer.mlp.down_proj(gate(linear(normed, *self._halves)))
+        change = layer.mlp.down_proj(gate(self._halves(normed)))
         states, normed = add_norm(states, change, self._after.weight, self._after.variance_epsilon)
         self._passed.state, self._passed.normed = states[None], normed
         return self._passed.state
 
 
-def _joined(parts: Sequence[nn.Linear], stack: contextlib.ExitStack) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Weight and bias of several linear layers as one; until the stack is closed the layers' own lie in it."""
-    with torch.inference_mode(False), torch.no_grad():
-        weight = torch.cat([part.weight for part in parts])
-        bias = None if parts[0].bias is None else torch.cat([part.bias for part in parts])
-        begin = 0
-        for part in parts:
-            part.weight.data = weight[begin : begin + part.out_features]
-            begin += part.out_features
-    stack.callback(_part, parts)
-    return weight, bias
+class _Joined:
+    """Several linear layers as one product; until `part` their weights lie in its own, so that none is held twice."""
 
+    def __init__(self, parts: Sequence[nn.Linear]) -> None:
+        self._parts = parts
+        self._bias = None
+        with torch.inference_mode(False), torch.no_grad():
+            self._weight: torch.Tensor | None = torch.cat([part.weight for part in parts])
+            if parts[0].bias is not None:
+                self._bias = torch.cat([part.bias for part in parts])
+            for part, weight in zip(parts, self._weight.split([part.out_features for part in parts]), strict=True):
+                part.weight.data = weight
 
-def _part(parts: Sequence[nn.Linear]) -> None:
-    """Gives each of the layers a weight of its own again."""
-    with torch.inference_mode(False), torch.no_grad():
-        for part in parts:
-            part.weight.data = part.weight.data.clone()
+    def __call__(self, states: torch.Tensor) -> torch.Tensor:
+        """(R, outputs of all layers, one after the other) from states (R, E)."""
+        assert self._weight is not None
+        return linear(states, self._weight, self._bias)
+
+    def part(self) -> None:
+        """Gives each of the layers a weight of its own again."""
+        self._weight = None
+        with torch.inference_mode(False), torch.no_grad():
+            for part in self._parts:
+                part.weight.data = part.weight.data.clone()
 
 
 def _is_plain(layer: Any) -> bool:
