@@ -22,6 +22,7 @@ rule search_candidates:
         loading=stage_model_loading("candidates"),
         seed=lambda wildcards: get_split(wildcards)[1],
         settings=stage_param("candidates", "search"),
+        cache_gib=config["cache_gib"],
         threads=config["threads"],
         code=get_code("search_candidates"),
     message:
@@ -52,6 +53,7 @@ rule rescore_candidates:
         seed=lambda wildcards: get_split(wildcards)[1],
         longest=lambda wildcards: stage_param("rescored", "search")(wildcards)["longest"],
         settings=stage_param("rescored", "rescoring"),
+        cache_gib=config["cache_gib"],
         threads=config["threads"],
         code=get_code("rescore_candidates"),
     message:

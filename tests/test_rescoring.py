@@ -69,7 +69,7 @@ def test_progress_counts_questions_replies_and_tokens() -> None:
     heard: list[Progress] = []
     model = tiny_model("llama")
     reply_log_probs(model, [([1, 2], [[3, 4], [3, 1]]), ([1], [[0]]), ([2], [])], progress=heard.append)
-    assert heard == [Progress(done=2, replies=3, tokens=2 + 1 + 1)]
+    assert heard == [Progress(done=2, inputs=3, replies=3, tokens=2 + 1 + 1)]
 
 
 def test_nothing_asked_nothing_run() -> None:

@@ -20,13 +20,15 @@ def main(
     seed: int,
     longest: int,
     settings: dict[str, Any],
+    cache_gib: float | str,
     gpus: int,
     threads: int,
     output: str,
 ) -> None:
     watch = Stopwatch()
     # torch and transformers are loaded here, where the time counts
-    from arcfold.candidates import questions, rescored_to_json, take_looks
+    from arcfold.candidates import groups, questions, rescored_to_json, take_looks
+    from arcfold.memory import memory_budget
     from arcfold.models import check_length, codec_of, compute_device, load_base, load_libraries, with_adapter
     from arcfold.rescoring import reply_log_probs
 
@@ -48,8 +50,14 @@ def main(
         watch.lap("wait for a device")
         model = with_adapter(load_base(base, device, **loading), adapter, model_record)
         watch.lap("load")
-        with progress_bar("rescoring", len(looks.looks)) as progress:
-            log_probs = reply_log_probs(model, questions(looks, found["tasks"]), progress=progress)
+        with progress_bar("rescoring", len(looks.looks), len(set(groups(looks)))) as progress:
+            log_probs = reply_log_probs(
+                model,
+                questions(looks, found["tasks"]),
+                groups=groups(looks),
+                memory_budget=memory_budget(cache_gib),
+                progress=progress,
+            )
         watch.lap("rescoring")
         made = {"fold": found["fold"], "tasks": rescored_to_json(looks, found["tasks"], log_probs)}
         inputs = hash_inputs(tasks=tasks, candidates=candidates, model=record, adapter=f"{adapter}/training.json")
@@ -69,6 +77,7 @@ if "snakemake" in globals():
             seed=snakemake.params.seed,
             longest=snakemake.params.longest,
             settings=snakemake.params.settings,
+            cache_gib=snakemake.params.cache_gib,
             gpus=snakemake.resources.gpu,
             threads=snakemake.params.threads,
             output=snakemake.output[0],

@@ -20,6 +20,7 @@ def main(
     adapter: str,
     seed: int,
     settings: dict[str, Any],
+    cache_gib: float | str,
     gpus: int,
     threads: int,
     output: str,
@@ -27,6 +28,7 @@ def main(
     watch = Stopwatch()
     # torch and transformers are loaded here, where the time counts
     from arcfold.candidates import Drafts, candidates_to_json, groups, queries, take_looks
+    from arcfold.memory import memory_budget
     from arcfold.models import check_length, codec_of, compute_device, load_base, load_libraries, with_adapter
     from arcfold.search import search
 
@@ -47,7 +49,7 @@ def main(
         watch.lap("wait for a device")
         model = with_adapter(load_base(base, device, **loading), adapter, model_record)
         watch.lap("load")
-        with progress_bar("search", len(looks.looks)) as progress:
+        with progress_bar("search", len(looks.looks), len(set(groups(looks)))) as progress:
             found = search(
                 model,
                 queries(looks),
@@ -55,6 +57,7 @@ def main(
                 min_prob=settings["min_prob"],
                 drafts=Drafts(looks),
                 groups=groups(looks),
+                memory_budget=memory_budget(cache_gib),
                 progress=progress,
             )
         watch.lap("search")
@@ -76,6 +79,7 @@ if "snakemake" in globals():
             adapter=snakemake.input.adapter,
             seed=snakemake.params.seed,
             settings=snakemake.params.settings,
+            cache_gib=snakemake.params.cache_gib,
             gpus=snakemake.resources.gpu,
             threads=snakemake.params.threads,
             output=snakemake.output[0],

@@ -94,6 +94,7 @@ def as_tuple(grid):
         (f"{RUN}/submission.json", "submission"),
         ("results/runs/hidden_1folds/submission.json", "submission"),
         ("results/score_tiny.json", "score"),
+        ("results/benchmark/search_tiny.json", "search_benchmark"),
     ],
 )
 def test_every_contract_file_is_there_and_fits_its_schema(done, name, schema):

@@ -56,6 +56,7 @@ CONFIG: dict[str, Any] = {
         "tiny": {"folds": "per_task"},
         "lower": {"folds": "per_task", "settings": {"search": {"min_prob": 0.02}}},
     },
+    "benchmarks": {"search_tiny": {"run": "tiny", "tasks": 1, "min_prob": [0.04, 0.02], "seconds": 1}},
 }
 
 
@@ -90,6 +91,7 @@ class Workflow:
 
     TARGETS: ClassVar = (
         "results/score_tiny.json",
+        "results/benchmark/search_tiny.json",
         "results/runs/tiny/pictures/first.svg",
         "results/runs/hidden_1folds/adapters/fold-0",
         "results/runs/hidden_1folds/candidates/fold-0.json",

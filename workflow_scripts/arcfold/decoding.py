@@ -138,11 +138,12 @@ class Decoder:
 
     pass_tokens = CPU_PASS
 
-    def __init__(self, model: Any, budget: int | None) -> None:
+    def __init__(self, model: Any, budget: int | None, halvings: int = 0) -> None:
         self.model = model
         self.layout = layout_of(model)
-        self.budget = self.default_budget() if budget is None else budget
+        self.budget = (self.default_budget() if budget is None else budget) >> halvings
         """Bytes for keys and values, of all questions together."""
+        self.pass_tokens = max(1, self.pass_tokens >> halvings)
         self.needed: torch.Tensor | None = None
         """(O,) the tokens of the running pass that somebody wants to know the successors of; None: all."""
 
@@ -334,11 +335,14 @@ Kind = TypeVar("Kind", bound=Decoder)
 
 
 @contextlib.contextmanager
-def open_decoder(model: torch.nn.Module, longest: int, kind: type[Kind], budget: int | None) -> Iterator[Kind]:
+def open_decoder(
+    model: torch.nn.Module, longest: int, kind: type[Kind], budget: int | None, halvings: int = 0
+) -> Iterator[Kind]:
     """A Decoder of a causal language model for texts of up to `longest` tokens.
 
     `model` is a transformers model, or a PeftModel around one, in eval mode on its device. Its
-    attention function is put back at the end. `budget` is in bytes; None finds one. Raises
+    attention function is put back at the end. `budget` is in bytes; None finds one; it and the tokens
+    of a pass are halved `halvings` times. Raises
     ValueError for a model in training mode, InputError for one that can't be run this way: a
     sliding window shorter than `longest`, or rotary embeddings that depend on the batch.
     """
@@ -352,7 +356,7 @@ def open_decoder(model: torch.nn.Module, longest: int, kind: type[Kind], budget:
     core.set_attn_implementation(ATTENTION)
     try:
         with torch.inference_mode(), kind.prepared(core):
-            decoder = kind(core, budget)
+            decoder = kind(core, budget, halvings)
             with _spared(decoder):
                 yield decoder
     finally:

@@ -20,11 +20,14 @@ import numpy as np
 import torch
 
 from arcfold import kernels
+from arcfold.fused_layers import StepPass
 from arcfold.pool import PoolDecoder
 from arcfold.stepping import HOLD, Prepared, Queries, Rows, State, Threshold, advance, prepare
 
 SMALLEST = 32
 """Rows of the smallest step; the others are powers of 2 above it."""
+LANES = 512
+"""Rows that there is memory for from the start: more of it is other memory, which recorded steps do not know."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,8 +82,8 @@ class Frontier:
         self._graph_pool: Any = None
         self._generation = decoder.generation
         self._state = State(
-            Rows.new(SMALLEST, self._width, device),
-            Rows.new(SMALLEST + 1, self._width, device),
+            Rows.new(LANES, self._width, device),
+            Rows.new(LANES + 1, self._width, device),
             Queries(
                 torch.zeros(queries, dtype=torch.int64, device=device),
                 torch.zeros(queries, dtype=torch.int64, device=device),
@@ -246,20 +249,20 @@ class Frontier:
         advance(state, rows, decoder.slots, log_probs, self._threshold)
 
 
-class _FrontierPass:
+class _FrontierPass(StepPass):
     """One step's attention: each row to its prompt, which it shares, and to its own slots."""
 
     def __init__(self, decoder: PoolDecoder, prepared: Prepared, table: torch.Tensor, deepest: int) -> None:
+        self.slots = prepared.slot
         self._decoder = decoder
-        self._slot = prepared.slot
         self._rows = (prepared.start, prepared.length, table, prepared.depth, deepest)
 
-    def attend(
-        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None
-    ) -> torch.Tensor:
-        keys, values = self._decoder.keys[layer], self._decoder.values[layer]
-        kernels.store(keys, values, self._slot, key[0], value[0])
-        return kernels.decode(query[0], keys, values, *self._rows, scale or query.shape[-1] ** -0.5)[None]
+    def pool(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._decoder.keys[layer], self._decoder.values[layer]
+
+    def look(self, layer: int, query: torch.Tensor, scale: float) -> torch.Tensor:
+        keys, values = self.pool(layer)
+        return kernels.decode(query, keys, values, *self._rows, scale)
 
 
 def _rows_for(count: int, smallest: int = SMALLEST) -> int:

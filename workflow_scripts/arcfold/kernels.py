@@ -190,14 +190,14 @@ def _decode_triton(
     _decode_kernel[(rows, keys.shape[0], parts)](
         query, keys, values, sums, logs, start, length, table, depth,
         scale * 1.4426950408889634,
-        query.stride(0), query.stride(1), keys.stride(0), keys.stride(1), table.stride(0),
+        query.stride(0), query.stride(1), keys.stride(0), keys.stride(1), table.stride(0), parts, part,
         GROUPS=groups, TILE=max(16, triton.next_power_of_2(groups)), SIZE=size, WIDE=triton.next_power_of_2(size),
-        HEADS=heads, PARTS=parts, PART=part, BLOCK=32 if exact else 64,
+        HEADS=heads, BLOCK=32 if exact else 64,
         PRECISION="ieee" if exact else "tf32", num_warps=4, num_stages=1 if exact else 3,
     )  # fmt: skip
     if parts > 1:
         _merge_kernel[(rows, heads)](
-            sums, logs, out, HEADS=heads, PARTS=parts, ROOM=triton.next_power_of_2(parts),
+            sums, logs, out, parts, HEADS=heads, ROOM=triton.next_power_of_2(parts),
             SIZE=size, WIDE=triton.next_power_of_2(size), num_warps=1,
         )  # fmt: skip
     return out
@@ -384,9 +384,9 @@ if triton is not None:
     @triton.jit
     def _decode_kernel(
         query, keys, values, sums, logs, start, length, table, depth, scale,
-        q_head, q_row, k_head, k_slot, t_row,
+        q_head, q_row, k_head, k_slot, t_row, parts, part_keys,
         GROUPS: tl.constexpr, TILE: tl.constexpr, SIZE: tl.constexpr, WIDE: tl.constexpr, HEADS: tl.constexpr,
-        PARTS: tl.constexpr, PART: tl.constexpr, BLOCK: tl.constexpr, PRECISION: tl.constexpr,
+        BLOCK: tl.constexpr, PRECISION: tl.constexpr,
     ):  # fmt: skip
         """One row's G query heads of one key-value head against one part of the row's keys."""
         row = tl.program_id(0).to(tl.int64)
@@ -398,12 +398,12 @@ if triton is not None:
         inside = dim < SIZE
         prompt = tl.load(length + row)
         end = prompt + tl.load(depth + row)
-        low = part * PART
-        place = (row * HEADS + head * GROUPS + group) * PARTS + part
+        low = part * part_keys
+        place = (row * HEADS + head * GROUPS + group) * parts + part
         if (part > 0) & (low >= end):
             tl.store(logs + place, tl.full([TILE], -1.0e30, tl.float32), mask=here)
             return
-        high = tl.minimum(low + PART, end)
+        high = tl.minimum(low + part_keys, end)
         first = tl.load(start + row)
         q_place = (head * GROUPS + group) * q_head + row * q_row
         q = tl.load(query + q_place[:, None] + dim[None, :], mask=here[:, None] & inside[None, :], other=0.0)
@@ -432,19 +432,18 @@ if triton is not None:
 
     @triton.jit
     def _merge_kernel(
-        sums, logs, out,
-        HEADS: tl.constexpr, PARTS: tl.constexpr, ROOM: tl.constexpr, SIZE: tl.constexpr, WIDE: tl.constexpr,
+        sums, logs, out, parts,
+        HEADS: tl.constexpr, ROOM: tl.constexpr, SIZE: tl.constexpr, WIDE: tl.constexpr,
     ):  # fmt: skip
         """Merges the parts of one row and head by their log-sum-exp."""
         place = tl.program_id(0).to(tl.int64) * HEADS + tl.program_id(1)
         part = tl.arange(0, ROOM)
         dim = tl.arange(0, WIDE)
-        log = tl.load(logs + place * PARTS + part, mask=part < PARTS, other=-1.0e30)
+        log = tl.load(logs + place * parts + part, mask=part < parts, other=-1.0e30)
         weight = tl.exp2(log - tl.max(log, 0))
         weight = tl.where(log > -1.0e29, weight, 0.0)
-        at = (place * PARTS + part)[:, None] * SIZE + dim[None, :]
-        values = tl.load(sums + at, mask=(part < PARTS)[:, None] & (dim < SIZE)[None, :], other=0.0)
-        values = tl.where(weight[:, None] > 0, values, 0.0)
+        at = (place * parts + part)[:, None] * SIZE + dim[None, :]
+        values = tl.load(sums + at, mask=(weight > 0)[:, None] & (dim < SIZE)[None, :], other=0.0)
         total = tl.sum(values * weight[:, None], 0) / tl.maximum(tl.sum(weight, 0), 1.0e-30)
         tl.store(out + place * SIZE + dim, total, mask=dim < SIZE)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,7 +31,7 @@ from arcfold.prefixes import (
     padded,
     shared_segment,
 )
-from arcfold.replies import Drafts, Found, Progress, Query, Reply
+from arcfold.replies import Drafts, Found, Progress, Query, Reply, Tally
 from arcfold.stepping import Threshold
 from arcfold.waiting import Waiting
 
@@ -61,6 +61,7 @@ class LevelSearch:
         log_min: float,
         drafts: Drafts | None,
         waiting: Waiting,
+        groups: Sequence[Hashable],
         progress: Callable[[Progress], None] | None,
     ) -> None:
         self.decoder = decoder
@@ -69,6 +70,8 @@ class LevelSearch:
         self.log_min = log_min
         self.drafts = drafts
         self.waiting = waiting
+        self.groups = groups
+        self.tally = Tally(groups)
         self.progress = progress
         self.running: list[Run] = []
         self.found: dict[int, Found] = {}
@@ -82,7 +85,7 @@ class LevelSearch:
             self._advance()
             self._finish()
             if self.progress is not None:
-                self.progress(Progress(len(self.found), self.replies, self.tokens, self.passes))
+                self.progress(Progress(len(self.found), self.tally.done, self.replies, self.tokens, self.passes))
         return [self.found[number] for number in range(len(self.queries))]
 
     def _advance(self) -> None:
@@ -241,6 +244,7 @@ class LevelSearch:
                 replies = tuple(sorted(run.replies, key=lambda reply: (-reply.log_prob, reply.tokens)))
                 self.found[run.number] = Found(replies, min(run.margin, self._close(run)))
                 self.waiting.release(run.number)
+                self.tally.finish(self.groups[run.number])
         self.running = [run for run in self.running if run.number in alive]
 
     def _alive(self) -> set[int]:

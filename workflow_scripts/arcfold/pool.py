@@ -10,7 +10,7 @@ Shapes: as in `decoding`; M slots of the pool.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ import torch
 
 from arcfold import kernels
 from arcfold.decoding import ArenaDecoder, Decoder, Pass, Segment, weight_bytes
+from arcfold.fused_layers import fused_layers
 from arcfold.fusing import fused
 
 GPU_PASS = 32768
@@ -49,8 +50,8 @@ class PoolDecoder(Decoder):
 
     pass_tokens = GPU_PASS
 
-    def __init__(self, model: Any, budget: int | None) -> None:
-        super().__init__(model, budget)
+    def __init__(self, model: Any, budget: int | None, halvings: int = 0) -> None:
+        super().__init__(model, budget, halvings)
         self.keys: list[torch.Tensor] = []
         self.values: list[torch.Tensor] = []
         """For each layer (K, M, D)."""
@@ -62,8 +63,10 @@ class PoolDecoder(Decoder):
         """Rises whenever the pool moves to other memory."""
 
     @classmethod
-    def prepared(cls, model: Any) -> contextlib.AbstractContextManager[Any]:
-        return fused(model)
+    @contextlib.contextmanager
+    def prepared(cls, model: Any) -> Iterator[None]:
+        with fused(model), fused_layers(model):
+            yield
 
     def default_budget(self) -> int:
         """Four fifths of what the weights leave of the card, less if others hold some of it.

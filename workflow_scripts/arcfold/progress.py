@@ -1,4 +1,4 @@
-"""A progress bar for searches and rescorings: done, candidates, tokens per second, time left."""
+"""A progress bar for searches and rescorings: test inputs done, candidates, tokens per second, time left."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ class Counts(Protocol):
     @property
     def done(self) -> int: ...
     @property
+    def inputs(self) -> int: ...
+    @property
     def replies(self) -> int: ...
     @property
     def tokens(self) -> int: ...
 
 
 @contextlib.contextmanager
-def progress_bar(label: str, total: int) -> Iterator[Callable[[Counts], None]]:
+def progress_bar(label: str, total: int, inputs: int) -> Iterator[Callable[[Counts], None]]:
     """A function that shows the counts it is given: a bar on a terminal, else a line every ten seconds and at the end.
 
     total: the number of prompts, each a test input in one view
+    inputs: the number of test inputs
     """
     began = last_line = time.monotonic()
     latest: Counts | None = None
@@ -37,7 +40,8 @@ def progress_bar(label: str, total: int) -> Iterator[Callable[[Counts], None]]:
         bar = tqdm(total=total, desc=label, unit="prompt", file=sys.stderr)
 
     def facts(counts: Counts, seconds: float) -> str:
-        return f"{counts.replies} candidates, {counts.tokens / max(seconds, 1e-9):,.0f} tokens/s"
+        rate = counts.tokens / max(seconds, 1e-9)
+        return f"{counts.inputs}/{inputs} test inputs, {counts.replies} candidates, {rate:,.0f} tokens/s"
 
     def line(counts: Counts) -> None:
         seconds = time.monotonic() - began

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 
 
@@ -40,6 +41,8 @@ class Progress:
 
     done: int
     """Queries whose search is over."""
+    inputs: int
+    """Groups of queries, the views of a test input, whose search is over."""
     replies: int
     """Replies found for them."""
     tokens: int
@@ -49,3 +52,17 @@ class Progress:
 
 
 Drafts = Callable[[int, Reply], Iterable[tuple[int, tuple[int, ...]]]]
+
+
+class Tally:
+    """Counts the groups all of whose members are done."""
+
+    def __init__(self, groups: Iterable[Hashable]) -> None:
+        """groups: of each member its group"""
+        self._left = Counter(groups)
+        self.done = 0
+
+    def finish(self, group: Hashable) -> None:
+        """Says that one more member of a group is done."""
+        self._left[group] -= 1
+        self.done += self._left[group] == 0

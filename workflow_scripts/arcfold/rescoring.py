@@ -7,7 +7,7 @@ whose nodes is run once and sees the prompt and its ancestors.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -15,7 +15,9 @@ import numpy as np
 import torch
 
 from arcfold.decoding import Arena, Decoder, Segment, chain, open_decoder
+from arcfold.memory import within_memory
 from arcfold.pool import decoder_kind
+from arcfold.replies import Tally
 
 Question = tuple[Sequence[int], Sequence[Sequence[int]]]
 Item = TypeVar("Item")
@@ -27,6 +29,8 @@ class Progress:
 
     done: int
     """Questions whose replies are all scored."""
+    inputs: int
+    """Groups of questions, the views of a test input, whose replies are all scored."""
     replies: int
     """Replies of those questions."""
     tokens: int
@@ -37,6 +41,7 @@ def reply_log_probs(
     model: torch.nn.Module,
     questions: Sequence[Question],
     *,
+    groups: Sequence[Hashable] | None = None,
     memory_budget: int | None = None,
     progress: Callable[[Progress], None] | None = None,
     engine: str | None = None,
@@ -47,27 +52,49 @@ def reply_log_probs(
     device; log-softmax in fp32 over the whole vocabulary, summed in fp64 over all tokens of the
     reply (the end token is one of them, where the reply has it). An empty reply has log-probability 0.
 
+    `groups[i]` names questions that `progress` counts as one.
+
     `memory_budget`: bytes for keys and values, all questions of a pass together; None finds one. A
-    question that needs more is run all the same, alone. The same call gives the same bytes.
+    question that needs more is run all the same, alone. Should memory run out, all begins anew with half
+    of it. The same call gives the same bytes.
     `engine`: "arenas" (on a CPU) or "pool" (on a GPU); None takes the one for the model's device.
 
     Raises ValueError for an empty prompt, InputError for a model that can't be run this way.
     """
     if any(not len(prompt) for prompt, _ in questions):
         raise ValueError("a prompt is empty, expected at least one token")
-    scored: list[list[float]] = [[] for _ in questions]
     longest = max((len(prompt) + max(map(len, replies), default=0) for prompt, replies in questions), default=0)
-    with open_decoder(model, longest, decoder_kind(model, engine), memory_budget) as decoder:
-        room = max(1, min(decoder.pass_tokens, decoder.budget // decoder.layout.token_bytes))
-        decoder.expect(min(room, sum(len(prompt) + sum(map(len, replies)) for prompt, replies in questions)))
-        done = tokens = 0
-        for trees, results in _one_ahead(_begin(decoder, questions, room)):
-            for tree, log_probs in zip(trees, results(), strict=True):
-                scored[tree.number] = log_probs
-            done += len(trees)
-            tokens += sum(tree.size for tree in trees)
-            if progress is not None:
-                progress(Progress(done, sum(map(len, scored)), tokens))
+
+    def attempt(halvings: int) -> list[list[float]]:
+        with open_decoder(model, longest, decoder_kind(model, engine), memory_budget, halvings) as decoder:
+            return _score_all(decoder, questions, groups or range(len(questions)), progress)
+
+    return within_memory(attempt, "rescoring")
+
+
+def _score_all(
+    decoder: Decoder,
+    questions: Sequence[Question],
+    groups: Sequence[Hashable],
+    progress: Callable[[Progress], None] | None,
+) -> list[list[float]]:
+    """What `reply_log_probs` gives."""
+    scored: list[list[float]] = [[] for _ in questions]
+    room = max(1, min(decoder.pass_tokens, decoder.budget // decoder.layout.token_bytes))
+    decoder.expect(min(room, sum(len(prompt) + sum(map(len, replies)) for prompt, replies in questions)))
+    tally = Tally(groups)
+    done = tokens = 0
+    for number, (_, replies) in enumerate(questions):
+        if not replies:
+            tally.finish(groups[number])
+    for trees, results in _one_ahead(_begin(decoder, questions, room)):
+        for tree, log_probs in zip(trees, results(), strict=True):
+            scored[tree.number] = log_probs
+            tally.finish(groups[tree.number])
+        done += len(trees)
+        tokens += sum(tree.size for tree in trees)
+        if progress is not None:
+            progress(Progress(done, tally.done, sum(map(len, scored)), tokens))
     return scored
 
 

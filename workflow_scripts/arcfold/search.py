@@ -15,6 +15,7 @@ import torch
 
 from arcfold.decoding import open_decoder
 from arcfold.level_search import LevelSearch, PoolSearch
+from arcfold.memory import within_memory
 from arcfold.pool import PoolDecoder, decoder_kind
 from arcfold.replies import Drafts, Found, Progress, Query, Reply
 from arcfold.waiting import Waiting
@@ -44,20 +45,27 @@ def search(
     that draft for each other: on a GPU only a few of a group start, the others once there is a draft.
 
     `memory_budget`: bytes for keys and values, all queries together; None finds one. A query that
-    needs more is run all the same, alone. The same call gives the same bytes on the same device.
+    needs more is run all the same, alone. Should memory run out, the search begins anew with half of it.
+    The same call gives the same bytes on the same device.
 
     `engine`: "arenas" (on a CPU) or "pool" (on a GPU); None takes the one for the model's device.
 
-    Raises ValueError for wrong arguments, InputError for a model that can't be searched this way.
+    Raises ValueError for wrong arguments, InputError for a model that can't be searched this way or for which
+    there is not enough memory.
     """
     _check(queries, min_prob, groups)
     if not queries:
         return []
     longest = max(len(query.prompt) + query.longest for query in queries)
-    with open_decoder(model, longest, decoder_kind(model, engine), memory_budget) as decoder:
-        kind = PoolSearch if isinstance(decoder, PoolDecoder) else LevelSearch
-        waiting = Waiting(queries, groups if kind.staged and drafts is not None else None)
-        return kind(decoder, queries, end, math.log(min_prob), drafts, waiting, progress).run()
+
+    def attempt(halvings: int) -> list[Found]:
+        with open_decoder(model, longest, decoder_kind(model, engine), memory_budget, halvings) as decoder:
+            kind = PoolSearch if isinstance(decoder, PoolDecoder) else LevelSearch
+            waiting = Waiting(queries, groups if kind.staged and drafts is not None else None)
+            of = range(len(queries)) if groups is None else groups
+            return kind(decoder, queries, end, math.log(min_prob), drafts, waiting, of, progress).run()
+
+    return within_memory(attempt, "search")
 
 
 def _check(queries: Sequence[Query], min_prob: float, groups: Sequence[Hashable] | None) -> None:

@@ -17,15 +17,21 @@ import numpy as np
 import torch
 
 from arcfold.candidates import Drafts, Looks, groups, queries
-from arcfold.measuring import clock, peak_mib, reset_peak
+from arcfold.measuring import clock, kernel_share, peak_mib, reset_peak
 from arcfold.rescoring import reply_log_probs
 from arcfold.search import Found, Progress, search
 from arcfold.sequential import Replies, SequentialSearch, reply_log_prob
 from arcfold.tasks import Grid, Task
 from arcfold.text import Codec
 
-NOISE = {torch.float32: 2e-3, torch.bfloat16: 0.35}
+NOISE = {torch.float32: 2e-3, torch.float16: 0.1, torch.bfloat16: 0.35}
 """How far a reply's log-probabilities may lie apart, by the number type of the model."""
+
+
+def number_type(model: Any) -> torch.dtype:
+    """What a model computes in; quantized weights are of another type."""
+    dtype: torch.dtype = model.get_input_embeddings().weight.dtype
+    return dtype
 
 
 def spread(tasks: Sequence[Task], codec: Codec, count: int, longest: int) -> list[Task]:
@@ -41,24 +47,95 @@ def spread(tasks: Sequence[Task], codec: Codec, count: int, longest: int) -> lis
     return [fitting[place] for place in places]
 
 
+def measure(
+    model: Any,
+    searched: Looks,
+    scored: Looks,
+    *,
+    min_probs: Sequence[float],
+    seconds: float,
+    profile: bool,
+    memory_budget: int | None,
+    device: torch.device,
+) -> dict[str, Any]:
+    """All figures of one model: the search at each threshold, the rescoring of what the last one found.
+
+    searched, scored: looks at the same test inputs, for the search and for the rescoring
+    seconds: about as long the references are run, each time
+    profile: whether the share of kernels in the search's time is measured too, at the first threshold
+    """
+    lengths = sorted(map(len, searched.prompts))
+    facts: dict[str, Any] = {
+        "number_type": str(number_type(model)).removeprefix("torch."),
+        "inputs": {
+            "tasks": sorted({look.task for look in searched.looks}),
+            "test_inputs": len(_members(searched)),
+            "views": len(lengths) // len(_members(searched)),
+            "scoring_views": len(scored.prompts) // len(_members(scored)),
+            "prompt_tokens": {"shortest": lengths[0], "median": lengths[len(lengths) // 2], "longest": lengths[-1]},
+        },
+        "search": [],
+    }
+    found: list[Found] = []
+    for min_prob in min_probs:
+        made, found = compare_search(model, searched, min_prob, device, seconds, memory_budget)
+        facts["search"].append(made)
+    grids = found_grids(searched, found)
+    facts["rescoring"] = compare_rescoring(model, scored, grids, device, seconds, memory_budget)
+    if profile:
+        facts["profile"] = kernel_share(
+            lambda: timed_search(model, searched, min_probs[0], device, memory_budget), device
+        )
+    return facts
+
+
+def totals(folds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Seconds of all folds together and their ratios, for each threshold, the rescoring, and both at the first one."""
+    searches = [
+        {
+            "min_prob": same[0]["min_prob"],
+            **_ratio([(one["ours"]["seconds"], one["sequential"]["seconds"]) for one in same]),
+        }
+        for same in zip(*(fold["search"] for fold in folds), strict=True)
+    ]
+    scored = [fold["rescoring"] for fold in folds if fold["rescoring"] is not None]
+    rescoring = _ratio([(one["ours"]["seconds"], one["one_by_one"]["seconds"]) for one in scored])
+    passes = [one["sequential"]["measured"] for fold in folds for one in fold["search"]]
+    return {
+        "search": searches,
+        "rescoring": rescoring,
+        "both": _ratio([(one["ours_seconds"], one["reference_seconds"]) for one in (searches[0], rescoring)]),
+        "reference_seconds_a_pass": sum(one["seconds"] for one in passes) / sum(one["passes"] for one in passes),
+        "agree": all(one["agreement"]["agree"] for fold in folds for one in fold["search"]),
+        "same_bytes_twice": all(one["ours"]["same_bytes_twice"] for fold in folds for one in fold["search"]),
+    }
+
+
+def _ratio(seconds: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    """Seconds of ours and of the reference, summed, and how many times ours the reference takes."""
+    ours, reference = sum(one for one, _ in seconds), sum(one for _, one in seconds)
+    return {"ours_seconds": ours, "reference_seconds": reference, "ratio": reference / ours if ours else None}
+
+
 def compare_search(
-    model: Any, looks: Looks, min_prob: float, device: torch.device, seconds: float
+    model: Any, looks: Looks, min_prob: float, device: torch.device, seconds: float, memory_budget: int | None = None
 ) -> tuple[dict[str, Any], list[Found]]:
     """Our search of all looks, twice, and the sequential one for about `seconds`; what was found."""
-    runs = [timed_search(model, looks, min_prob, device) for _ in range(2)]
-    facts, found = runs[1]
-    sequential, agreement = _sequential(model, looks, min_prob, found, device, seconds)
+    (first, before), (facts, found) = (timed_search(model, looks, min_prob, device, memory_budget) for _ in range(2))
+    sequential, how = _sequential(model, looks, min_prob, found, device, seconds)
     made = {
         "min_prob": min_prob,
-        "ours": {**facts, "first_seconds": runs[0][0]["seconds"], "same_bytes_twice": repr(runs[0][1]) == repr(found)},
+        "ours": {**facts, "first_seconds": first["seconds"], "same_bytes_twice": repr(before) == repr(found)},
         "sequential": sequential,
         "ratio": sequential["seconds"] / facts["seconds"],
-        "agreement": agreement,
+        "agreement": how,
     }
     return made, found
 
 
-def timed_search(model: Any, looks: Looks, min_prob: float, device: torch.device) -> tuple[dict[str, Any], list[Found]]:
+def timed_search(
+    model: Any, looks: Looks, min_prob: float, device: torch.device, memory_budget: int | None = None
+) -> tuple[dict[str, Any], list[Found]]:
     """Seconds, passes, tokens and peak memory of our search, and what it found."""
     heard: list[Progress] = []
     reset_peak(device)
@@ -70,6 +147,7 @@ def timed_search(model: Any, looks: Looks, min_prob: float, device: torch.device
         min_prob=min_prob,
         drafts=Drafts(looks),
         groups=groups(looks),
+        memory_budget=memory_budget,
         progress=heard.append,
     )
     facts = {
@@ -107,7 +185,7 @@ def _sequential(
         "seconds": taken * whole,
         "scaled_up_by": whole,
     }
-    return facts, agreement(found, searched, min_prob, NOISE[next(model.parameters()).dtype])
+    return facts, agreement(found, searched, min_prob, NOISE[number_type(model)])
 
 
 def search_looks(searcher: SequentialSearch, looks: Looks, numbers: Sequence[int]) -> dict[int, Replies]:
@@ -155,7 +233,12 @@ def agreement(found: Sequence[Found], expected: Mapping[int, Replies], min_prob:
 
 
 def compare_rescoring(
-    model: Any, looks: Looks, grids: Mapping[Any, Sequence[Grid]], device: torch.device, seconds: float
+    model: Any,
+    looks: Looks,
+    grids: Mapping[Any, Sequence[Grid]],
+    device: torch.device,
+    seconds: float,
+    memory_budget: int | None = None,
 ) -> dict[str, Any] | None:
     """Log-probabilities of each test input's grids in all its looks against one pass for each; None without grids."""
     asked = [
@@ -171,7 +254,7 @@ def compare_rescoring(
     for _ in range(2):
         reset_peak(device)
         began = clock(device)
-        scores = reply_log_probs(model, asked)
+        scores = reply_log_probs(model, asked, memory_budget=memory_budget)
         taken.append(clock(device) - began)
     memory = peak_mib(device)
     reply_log_prob(model, asked[0][0], asked[0][1][0])  # warm

@@ -297,12 +297,6 @@ def check_loss(loss: float, step: int) -> float:
     return loss
 
 
-def out_of_memory(error: RuntimeError) -> bool:
-    """Whether this error of torch's means that memory ran out."""
-    words = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")  # the CPU's allocator and cuBLAS say it in words
-    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
-
-
 def make_optimizer(groups: list[dict[str, Any]], settings: TrainingSettings) -> torch.optim.Optimizer:
     """AdamW (betas 0.9 and 0.999, eps 1e-8) over groups that carry their own learning rate."""
     if settings.optimizer == "adamw":

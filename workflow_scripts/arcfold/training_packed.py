@@ -29,7 +29,8 @@ import torch
 from torch import Tensor, nn
 
 from arcfold.files import InputError, new_folder
-from arcfold.training import Job, Outcome, check_loss, out_of_memory
+from arcfold.memory import out_of_memory
+from arcfold.training import Job, Outcome, check_loss
 from arcfold.training_buckets import Shape, plan_shapes
 from arcfold.training_graphs import Graphs
 from arcfold.training_network import Network

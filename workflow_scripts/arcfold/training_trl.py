@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from arcfold.adapters import peft_state
 from arcfold.files import InputError
+from arcfold.memory import out_of_memory
 from arcfold.training import (
     IGNORED,
     Job,
@@ -36,7 +37,6 @@ from arcfold.training import (
     TrainingSettings,
     check_loss,
     make_optimizer,
-    out_of_memory,
 )
 
 log = logging.getLogger(__name__)
