@@ -216,9 +216,11 @@ def _device() -> Any:
 
 
 def _load(folder: str | Path, backend: str) -> Any:
+    from arcfold.light_models import is_light, load_light
     from arcfold.models import load_base
 
-    return load_base(folder, _device(), "auto")
+    load = load_light if backend == "packed" and is_light(folder) else load_base
+    return load(folder, _device())
 
 
 def _random_model(row: Row) -> Any:

@@ -51,7 +51,7 @@ class Network:
         layers = _groups(model)
         self.groups = [group for groups in layers for group in groups]
         adapted = frozenset(key.removesuffix(".lora_A.weight") for key in weights if key.endswith(".lora_A.weight"))
-        full = {key: tensor for key, tensor in weights.items() if ".lora_" not in key}
+        full = {key: [tensor] for key, tensor in weights.items() if ".lora_" not in key}
         self.lora = Flat(stacked(self.groups, weights), self.dtype, self.device)
         self.full = Flat(full, self.dtype, self.device) if full else None
         self.full_copy = None if self.full is None else self.full.master.to(self.dtype)
