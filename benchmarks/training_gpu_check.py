@@ -451,7 +451,7 @@ def _profile(row: Row) -> Row:
     """Kernels of one step, in microseconds."""
     import torch
 
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")
     torch.utils.deterministic.fill_uninitialized_memory = False
     loop = _loop(row)
     facts: Row = {"padded": loop.padded, "classes": {}, "kernels": []}
@@ -541,7 +541,7 @@ def _exact(row: Row) -> Row:
     """Losses and bytes of graphs, of the same kernels launched one by one, and of rows without padding."""
     import torch
 
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")
     torch.utils.deterministic.fill_uninitialized_memory = False
     model, samples = _model(row), _samples(row)
     outcomes: dict[str, Any] = {}

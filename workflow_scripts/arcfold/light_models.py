@@ -40,8 +40,7 @@ def is_light(folder: str | Path, quantization: str = "none") -> bool:
         found = {name: shape for part in weight_files(folder) for name, shape in _shapes(Path(folder) / part).items()}
     except Exception:  # transformers' loader says what is wrong with the file
         return False
-    with torch.device("meta"):
-        model = LightModel(config, frozenset(found))
+    model = LightModel(config, frozenset(found))
     return {name: tuple(tensor.shape) for name, tensor in model.tensors().items()} == found
 
 
@@ -56,8 +55,7 @@ def load_light(folder: str | Path, device: torch.device, dtype: str = "auto") ->
         with safe_open(Path(folder) / part, framework="pt", device=str(device)) as file:
             for name in file.keys():  # noqa: SIM118 (the file is no mapping)
                 loaded[name] = file.get_tensor(name).to(number_type)
-    with torch.device("meta"):
-        model = LightModel(config, frozenset(loaded))
+    model = LightModel(config, frozenset(loaded))
     if missing := model.tensors().keys() ^ loaded.keys():
         raise InputError(f"{folder}: {min(missing)} is missing or not expected")
     for name, module, key in model.places():
@@ -79,7 +77,7 @@ class LightModel(nn.Module):
             self.config.sliding_window = None
         self.config.rope_parameters = _rope(config)
         self.model = _Decoder(config, names)
-        self.lm_head = nn.Linear(config["hidden_size"], config["vocab_size"], bias=False)
+        self.lm_head = _linear(config["hidden_size"], config["vocab_size"], bias=False)
 
     def get_input_embeddings(self) -> nn.Module:
         return self.model.embed_tokens
@@ -105,7 +103,8 @@ class LightModel(nn.Module):
 class _Decoder(nn.Module):
     def __init__(self, config: Mapping[str, Any], names: frozenset[str]) -> None:
         super().__init__()
-        self.embed_tokens = nn.Embedding(config["vocab_size"], config["hidden_size"])
+        size = config["vocab_size"], config["hidden_size"]
+        self.embed_tokens = nn.Embedding(*size, _weight=_empty(*size))
         layers = range(config["num_hidden_layers"])
         self.layers = nn.ModuleList(_Layer(config, f"model.layers.{i}", names) for i in layers)
         self.norm = _Norm(config["hidden_size"])
@@ -134,7 +133,7 @@ class _Attention(nn.Module):
             "o_proj": (queries, width),
         }
         for name, (inputs, outputs) in sizes.items():
-            self.add_module(name, nn.Linear(inputs, outputs, bias=f"{path}.{name}.bias" in names))
+            self.add_module(name, _linear(inputs, outputs, bias=f"{path}.{name}.bias" in names))
         if config["model_type"] == "qwen3":
             self.q_norm, self.k_norm = _Norm(self.head_dim), _Norm(self.head_dim)
 
@@ -145,13 +144,13 @@ class _Mlp(nn.Module):
         width, hidden = config["hidden_size"], config["intermediate_size"]
         sizes = {"gate_proj": (width, hidden), "up_proj": (width, hidden), "down_proj": (hidden, width)}
         for name, (inputs, outputs) in sizes.items():
-            self.add_module(name, nn.Linear(inputs, outputs, bias=f"{path}.{name}.bias" in names))
+            self.add_module(name, _linear(inputs, outputs, bias=f"{path}.{name}.bias" in names))
 
 
 class _Norm(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(width))
+        self.weight = nn.Parameter(_empty(width))
 
 
 class _Rotary(nn.Module):
@@ -163,6 +162,20 @@ class _Rotary(nn.Module):
         angles = positions[..., None].float() * self.inverse
         angles = torch.cat([angles, angles], dim=-1)
         return angles.cos().to(like.dtype), angles.sin().to(like.dtype)
+
+
+def _linear(inputs: int, outputs: int, bias: bool) -> nn.Linear:
+    """A linear layer without numbers; its own constructor would draw some, and on the meta device imports sympy."""
+    made = nn.Linear.__new__(nn.Linear)
+    nn.Module.__init__(made)
+    made.in_features, made.out_features = inputs, outputs
+    made.weight = nn.Parameter(_empty(outputs, inputs))
+    made.register_parameter("bias", nn.Parameter(_empty(outputs)) if bias else None)
+    return made
+
+
+def _empty(*shape: int) -> Tensor:
+    return torch.empty(shape, device="meta")
 
 
 def _head_size(config: Mapping[str, Any]) -> int:

@@ -289,7 +289,9 @@ def _attend_each(q: Tensor, k: Tensor, v: Tensor, row: Row, scale: float) -> tup
         out = torch.cat(outs)
 
     def backward(d: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        dq, dk, dv = torch.autograd.grad(out, inputs, d)
+        with torch.enable_grad():
+            product = (out * d).sum()  # its gradient in out is d; handing d over makes torch import sympy
+        dq, dk, dv = torch.autograd.grad(product, inputs)
         return dq.contiguous(), dk.contiguous(), dv.contiguous()
 
     return out.detach(), backward
