@@ -30,6 +30,7 @@ include: "rules/pretraining.smk"
 include: "rules/adapters.smk"
 include: "rules/predictions.smk"
 include: "rules/scores.smk"
+include: "rules/training_benchmark.smk"
 
 
 rule all:
