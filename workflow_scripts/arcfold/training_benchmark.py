@@ -52,15 +52,23 @@ def measure(way: str, request: Mapping[str, Any], timeout: float) -> dict[str, A
             asked = json.dumps({**request, "way": way, "began": time.time()})
             output, errors = process.communicate(asked, timeout=timeout)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)  # its own group: what it started ends with it
+            _kill(process)
             output, errors = process.communicate()
             return {"error": f"not done after {timeout:g} s", "last_lines": errors.strip().splitlines()[-4:]}
+        except BaseException:  # an interrupt does not reach a group of its own
+            _kill(process)
+            raise
     for line in output.splitlines():
         if line.startswith(_MARK):
             measured: dict[str, Any] = json.loads(line.removeprefix(_MARK))
             return measured
     last = (errors.strip() or output.strip()).splitlines()[-12:]
     return {"error": (last or [f"status {process.returncode}"])[-1][:300], "last_lines": last}
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """A process that leads a group of its own, and what it started."""
+    os.killpg(process.pid, signal.SIGKILL)
 
 
 def compare(rows: Mapping[str, Mapping[str, Any]], reference: str = "trl") -> dict[str, dict[str, float]]:
