@@ -215,12 +215,6 @@ def _device() -> Any:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _load(folder: str | Path, backend: str) -> Any:
-    from arcfold.models import load_base
-
-    return load_base(folder, _device(), "auto")
-
-
 def _random_model(row: Row) -> Any:
     """The 4 B shape with random weights, made on the device."""
     import torch
@@ -244,179 +238,35 @@ def _write(row: Row) -> Row:
 
 
 def _model(row: Row) -> Any:
-    return _load(MODEL, "packed") if row["size"] == "embedded" else _random_model(row)
+    from arcfold.training_benchmark import load
 
-
-def _count(model: Any) -> int:
-    """Parameters without the two embeddings."""
-    skipped = {id(model.get_input_embeddings().weight), id(model.get_output_embeddings().weight)}
-    return sum(p.numel() for p in model.parameters() if id(p) not in skipped)
+    return load(MODEL, "packed") if row["size"] == "embedded" else _random_model(row)
 
 
 def _train(row: Row) -> Row:
     """One training; the facts of the table."""
-    backend = row["backend"]
-    if backend == "unsloth":
+    if row["backend"] == "unsloth":
         import unsloth  # noqa: F401  (it patches the libraries that are imported after it)
-    import torch
+    from arcfold.training_benchmark import train
 
-    samples, settings = _samples(row), _settings(row["size"])
     folder = MODEL if row["size"] == "embedded" else Path(row["folder"])
-    run = _with_unsloth if backend == "unsloth" else _with_ours
-    facts = run(backend, folder, samples, settings, row["began"])
-    parameters = facts.pop("parameters")
-    return {
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        "versions": _versions(),
-        "tflops": 4 * parameters * facts["tokens_per_second"] / 1e12,
-        **facts,
-    }
-
-
-def _versions() -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    made = {}
-    for name in ("torch", "transformers", "peft", "trl", "triton", "unsloth"):
-        try:
-            made[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return made
-
-
-def _with_ours(backend: str, folder: Path, samples: list[Any], settings: Any, began: float) -> Row:
-    from arcfold.training import train_adapter
-
-    model = _load(folder, backend)
-    parameters = _count(model)
-    called = time.time()
-    with tempfile.TemporaryDirectory() as scratch:
-        report = train_adapter(
-            model, samples, settings, folder=Path(scratch) / "adapter", checkpoints=None, backend=backend,
-            base_record={"name": "benchmark", "hash": "none"}, progress=False,
-        )  # fmt: skip
-    measured = report["measured"]
-    return {
-        "parameters": parameters,
-        "losses": report["losses"],
-        "notes": report["notes"],
-        "steps": report["steps"],
-        "tokens": report["tokens"],
-        "tokens_per_second": measured["tokens_per_second_after_first_step"],
-        "tokens_per_second_of_the_call": measured["tokens_per_second"],
-        "padding_percent": measured["padding_percent"],
-        "seconds_to_first_step": called - began + measured["seconds_to_first_step"],
-        "seconds_of_the_backend_to_first_step": measured["seconds_to_first_step"],
-        "peak_memory_gib": measured["peak_memory_bytes"] / 2**30,
-    }
-
-
-class _Clock:
-    """Times of the steps of a trainer that is not ours."""
-
-    def __init__(self) -> None:
-        self.ends: list[float] = []
-        self.losses: list[float] = []
-
-    def callback(self) -> Any:
-        from transformers import TrainerCallback
-
-        clock = self
-
-        class Callback(TrainerCallback):
-            def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-                import torch
-
-                if torch.cuda.is_available():
-                    torch.cuda.synchronize()
-                clock.ends.append(time.time())
-
-            def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-                if logs and "loss" in logs:
-                    clock.losses.append(float(logs["loss"]))
-
-        return Callback()
-
-
-def _with_unsloth(backend: str, folder: Path, samples: list[Any], settings: Any, began: float) -> Row:
-    """Unsloth under trl's SFTTrainer on our samples in our order, with our collator; the rest as Unsloth has it."""
-    import torch
-    from transformers import AutoTokenizer
-    from trl import SFTConfig, SFTTrainer
-    from unsloth import FastLanguageModel
-
-    from arcfold.training import make_schedule, peak_memory
-    from arcfold.training_trl import collate, make_dataset
-
-    model, _ = FastLanguageModel.from_pretrained(
-        str(folder), max_seq_length=16384, load_in_4bit=False, dtype=None, local_files_only=True
-    )
-    parameters = _count(model)
-    model = FastLanguageModel.get_peft_model(
-        model, r=settings.rank, lora_alpha=settings.alpha, use_rslora=settings.rslora, lora_dropout=0.0,
-        target_modules=list(ALL), bias="none", use_gradient_checkpointing=False, random_state=0,
-    )  # fmt: skip
-    clock = _Clock()
-    with tempfile.TemporaryDirectory() as scratch:
-        arguments = SFTConfig(
-            output_dir=scratch,
-            per_device_train_batch_size=settings.batch,
-            gradient_accumulation_steps=settings.accumulation,
-            num_train_epochs=1,
-            learning_rate=settings.learning_rate,
-            lr_scheduler_type="cosine",
-            warmup_steps=make_schedule(len(samples), settings).warmup,
-            weight_decay=settings.weight_decay,
-            train_sampling_strategy="sequential",
-            max_length=None,
-            dataset_kwargs={"skip_prepare_dataset": True},
-            remove_unused_columns=False,
-            bf16=True,
-            gradient_checkpointing=False,
-            padding_free=False,
-            save_strategy="no",
-            logging_steps=1,
-            report_to="none",
-            disable_tqdm=True,
-            seed=settings.seed,
-        )
-        trainer = SFTTrainer(
-            model=model, args=arguments, train_dataset=make_dataset(samples), data_collator=collate,
-            processing_class=AutoTokenizer.from_pretrained(MODEL), callbacks=[clock.callback()],
-        )  # fmt: skip
-        trainer.train()
-    lengths = [len(sample.input_ids) for sample in samples]
-    size = settings.batch * settings.accumulation
-    batches = [lengths[i : i + settings.batch] for i in range(0, len(lengths), settings.batch)]
-    computed = sum(max(batch) * len(batch) for batch in batches)
-    return {
-        "parameters": parameters,
-        "losses": clock.losses,
-        "notes": [],
-        "steps": len(clock.ends),
-        "tokens": sum(lengths),
-        "tokens_per_second": sum(lengths[size:]) / (clock.ends[-1] - clock.ends[0]),
-        "padding_percent": 100 * (1 - sum(lengths) / computed),
-        "seconds_to_first_step": clock.ends[0] - began,
-        "peak_memory_gib": peak_memory(next(model.parameters()).device) / 2**30,
-        "device": torch.cuda.get_device_name(),
-    }
+    return train(row["backend"], folder, _samples(row), _settings(row["size"]), row["began"])
 
 
 def _start(row: Row) -> Row:
     """A whole process as the workflow's script has it, up to the first step."""
     import torch
 
+    from arcfold.training_benchmark import train
+
     imported = time.time()
-    row = row | {"backend": "packed"}
     samples, settings = _samples(row), _settings(row["size"])
     sampled = time.time()
     if torch.cuda.is_available():
         torch.cuda.init()
     ready = time.time()
     folder = MODEL if row["size"] == "embedded" else Path(row["folder"])
-    facts = _with_ours("packed", folder, samples[: 2 * settings.batch], settings, row["began"])
+    facts = train("packed", folder, samples[: 2 * settings.batch], settings, row["began"])
     first = facts["seconds_to_first_step"]
     seconds = {
         "import torch": imported - row["began"],
@@ -449,7 +299,7 @@ def _profile(row: Row) -> Row:
     """Kernels of one step, in microseconds."""
     import torch
 
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")
     torch.utils.deterministic.fill_uninitialized_memory = False
     loop = _loop(row)
     facts: Row = {"padded": loop.padded, "classes": {}, "kernels": []}
@@ -539,7 +389,7 @@ def _exact(row: Row) -> Row:
     """Losses and bytes of graphs, of the same kernels launched one by one, and of rows without padding."""
     import torch
 
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")
     torch.utils.deterministic.fill_uninitialized_memory = False
     model, samples = _model(row), _samples(row)
     outcomes: dict[str, Any] = {}

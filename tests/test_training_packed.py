@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from test_training import ALL, LINEAR, samples_of, settings_of, train
-from tiny_models import ARCHITECTURES, tiny_model
+from test_training import ALL, LINEAR, model_of, samples_of, settings_of, train
+from tiny_models import ARCHITECTURES, EMBEDDED, tiny_model
 from torch import Tensor
 
 from arcfold.adapters import fresh_weights, make_spec, save_adapter
 from arcfold.files import InputError
-from arcfold.training import Sample
+from arcfold.light_models import load_light
+from arcfold.training import Job, Outcome, Progress, Sample, make_schedule
 from arcfold.training_buckets import Shape
 from arcfold.training_kernels import (
     adamw,
@@ -29,6 +30,7 @@ from arcfold.training_kernels import (
     swiglu_backward,
 )
 from arcfold.training_network import Network, attend
+from arcfold.training_packed import Loop
 from arcfold.training_rows import Row, Rows, row_of
 
 BASE_RECORD = {"name": "tiny", "hash": "0123"}
@@ -325,6 +327,43 @@ def test_half_precision_is_refused(tmp_path: Path) -> None:
         train(tmp_path / "a", samples_of(3), settings_of(), model, backend="packed")
 
 
+def run_loop(samples: list[Sample], settings: Any, padded: bool) -> Outcome:
+    """A whole training, in the form that is chosen."""
+    model = model_of()
+    spec = make_spec(model, rank=4, alpha=4, rslora=True, targets=ALL)
+    schedule, start = make_schedule(len(samples), settings), fresh_weights(model, spec, seed=3)
+    job = Job(tuple(samples), settings, schedule, spec, start, None, 1e9, Progress(schedule.steps, False))
+    network = Network(model, spec, start, max(len(sample.input_ids) for sample in samples))
+    try:
+        return Loop(network, job, 0.0, padded).run()
+    finally:
+        network.release()
+
+
+@pytest.mark.parametrize("changes", [{}, {"accumulation": 1, "batch": 4}, {"batch": 3}])
+def test_padded_steps_train_the_same(changes: Any) -> None:
+    """The rows that a GPU captures, of few shapes, against rows as long as their samples: 1e-5 of each loss."""
+    samples, settings = samples_of(14), settings_of(**changes)
+    losses, weights, computed = [], [], []
+    for padded in (False, True):
+        outcome = run_loop(samples, settings, padded)
+        losses.append(outcome.losses)
+        weights.append(outcome.weights)
+        computed.append(outcome.computed_tokens)
+    assert computed[0] == sum(len(sample.input_ids) for sample in samples) < computed[1]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    for key in weights[0]:
+        torch.testing.assert_close(weights[1][key], weights[0][key], rtol=1e-4, atol=1e-5)
+
+
+def test_the_padded_form_agrees_with_trl(tmp_path: Path) -> None:
+    """Loss curves within 1e-4, as those of exact rows."""
+    samples, settings = samples_of(12), settings_of()
+    report = train(tmp_path / "a", samples, settings, backend="trl")
+    outcome = run_loop(samples, settings, padded=True)
+    assert outcome.losses == pytest.approx(report["losses"], rel=1e-4)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -342,3 +381,23 @@ def test_the_gpu_computes_what_the_cpu_computes(architecture: str) -> None:
     assert float(again) == pytest.approx(loss, rel=3e-2)
     flat = [torch.cat([of[key].flatten() for key in sorted(of)]) for of in (expected, ours)]
     assert torch.cosine_similarity(*flat, dim=0) > 0.98
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_graphs_give_the_bytes_of_kernels_launched_one_by_one() -> None:
+    samples, settings = samples_of(60, longest=400), settings_of(accumulation=1)
+    outcomes = []
+    for captured in (True, True, False):
+        model = load_light(EMBEDDED, torch.device("cuda"))
+        spec = make_spec(model, rank=8, alpha=8, rslora=True, targets=ALL)
+        schedule, start = make_schedule(len(samples), settings), fresh_weights(model, spec, seed=3)
+        job = Job(tuple(samples), settings, schedule, spec, start, None, 1e9, Progress(schedule.steps, False))
+        loop = Loop(Network(model, spec, start, 400), job, 0.0, padded=True)
+        assert loop.graphs is not None
+        loop.graphs.failed = not captured
+        outcomes.append(loop.run())
+        assert bool(loop.graphs.graphs) is captured
+    for other in outcomes[1:]:
+        assert other.losses == outcomes[0].losses
+        assert all(torch.equal(other.weights[key], outcomes[0].weights[key]) for key in start)

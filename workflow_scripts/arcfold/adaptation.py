@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from arcfold.backends import AUTO, choose_backend
 from arcfold.files import hash_of, new_folder, write_json
+from arcfold.light_models import is_light, load_light
 from arcfold.models import check_length, codec_of, compute_device, load_base, load_libraries
 from arcfold.provenance import Stopwatch, provenance
 from arcfold.reporting import NONE, reporting
@@ -19,7 +20,7 @@ from arcfold.training import TrainingSettings, train_adapter
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
+    from torch import nn
 
 log = logging.getLogger(__name__)
 
@@ -58,13 +59,14 @@ def adapt(
     longest = max(len(sample.input_ids) for sample in samples)
     choice = choose_backend(settings["backend"], base, gpus=gpus, longest=longest, **loading)
     log.info("backend %s: %s", choice.backend, choice.why)
-    if choice.backend != "unsloth":
+    light = choice.backend == "packed" and is_light(base, loading.get("quantization", "none"))
+    if choice.backend != "unsloth" and not light:
         load_libraries()
     watch.lap("libraries")
     with compute_device(gpus, threads) as device, new_folder(output) as folder:
         watch.lap("wait for a device")
         with (
-            _loaded(choice.backend, base, device, loading, longest) as model,
+            _loaded(choice.backend, base, device, loading, longest, light) as model,
             reporting(report_to, Path(log_file).with_suffix(""), device) as reporter,
         ):
             watch.lap("load")
@@ -89,9 +91,12 @@ def adapt(
 
 @contextlib.contextmanager
 def _loaded(
-    backend: str, base: str, device: torch.device, loading: Mapping[str, str], longest: int
-) -> Iterator[PreTrainedModel]:
+    backend: str, base: str, device: torch.device, loading: Mapping[str, str], longest: int, light: bool
+) -> Iterator[nn.Module]:
     """The base model as the backend wants it; Unsloth is imported here, since its import uses the device."""
+    if light:
+        yield load_light(base, device, loading.get("dtype", "auto"))
+        return
     if backend != "unsloth":
         yield load_base(base, device, **loading)
         return

@@ -289,7 +289,7 @@ def compute_device(gpus: int, threads: int) -> Iterator[torch.device]:
     with lease(gpus) as devices:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.set_deterministic_debug_mode("warn")  # the other switch imports torch's compiler, which takes seconds
         # it would fill every new tensor, a kernel for each, and none is read before it is written
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         if devices and torch.version.cuda is None:

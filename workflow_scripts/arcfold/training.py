@@ -406,11 +406,13 @@ def _determinism(settings: TrainingSettings, device: torch.device, strict: bool)
     """
     threads = torch.get_num_threads()
     memory: Any = torch.utils.deterministic
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    mode = torch.get_deterministic_debug_mode()
     fill = memory.fill_uninitialized_memory
     torch.set_num_threads(settings.threads or threads)
-    torch.use_deterministic_algorithms(True, warn_only=not strict)
+    if strict:
+        torch.set_deterministic_debug_mode("error")  # the other switch imports torch's compiler, which takes seconds
+    else:
+        torch.use_deterministic_algorithms(True, warn_only=True)
     memory.fill_uninitialized_memory = False  # only guards against reading such memory
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -418,7 +420,7 @@ def _determinism(settings: TrainingSettings, device: torch.device, strict: bool)
             yield
     finally:
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.set_deterministic_debug_mode(mode)
         memory.fill_uninitialized_memory = fill
 
 

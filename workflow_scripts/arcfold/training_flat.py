@@ -13,7 +13,7 @@ Shapes: T tokens of a row, R rank.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,18 +28,22 @@ class Flat:
     type of the computation, and `total` the float32 sum over a step's micro-batches.
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor], dtype: torch.dtype, device: torch.device) -> None:
-        self.shapes = {key: tensor.shape for key, tensor in tensors.items()}
+    def __init__(self, tensors: Mapping[str, Sequence[Tensor]], dtype: torch.dtype, device: torch.device) -> None:
+        """tensors: for each matrix the pieces that stand on top of each other in it."""
+        self.shapes = {
+            key: torch.Size((sum(map(len, pieces)), *pieces[0].shape[1:])) for key, pieces in tensors.items()
+        }
         self.starts: dict[str, int] = {}
         size = 0
-        for key, tensor in tensors.items():
+        for key, shape in self.shapes.items():
             self.starts[key] = size
-            size += -(-tensor.numel() // 64) * 64  # every matrix begins at a multiple of 128 bytes
+            size += -(-shape.numel() // 64) * 64  # every matrix begins at a multiple of 128 bytes
         self.master = torch.zeros(size, device=device)
         self.grad = torch.zeros(size, dtype=dtype, device=device)
         self._total: Tensor | None = None
-        for key, tensor in tensors.items():
-            self.view(self.master, key).copy_(tensor)
+        for key, pieces in tensors.items():
+            for rows, piece in zip(self.view(self.master, key).split([len(p) for p in pieces]), pieces, strict=True):
+                rows.copy_(piece)
 
     @property
     def total(self) -> Tensor:
@@ -193,13 +197,13 @@ def stack_name(group: Iterable[str]) -> str:
     return paths[0].rpartition(".")[0] + "." + "+".join(path.rpartition(".")[2] for path in paths)
 
 
-def stacked(groups: Iterable[Iterable[str]], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def stacked(groups: Iterable[Iterable[str]], weights: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
     """The LoRAs as they are kept: for each group of layers its A matrices on top of each other, and its B matrices."""
-    made = {}
+    made: dict[str, list[Tensor]] = {}
     for group in groups:
         names = [path for path in group if f"{path}.lora_A.weight" in weights]
         for matrix in "AB" if names else "":
-            made[f"{stack_name(group)}.{matrix}"] = torch.cat([weights[f"{n}.lora_{matrix}.weight"] for n in names])
+            made[f"{stack_name(group)}.{matrix}"] = [weights[f"{n}.lora_{matrix}.weight"] for n in names]
     return made
 
 

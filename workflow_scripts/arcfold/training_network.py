@@ -51,7 +51,7 @@ class Network:
         layers = _groups(model)
         self.groups = [group for groups in layers for group in groups]
         adapted = frozenset(key.removesuffix(".lora_A.weight") for key in weights if key.endswith(".lora_A.weight"))
-        full = {key: tensor for key, tensor in weights.items() if ".lora_" not in key}
+        full = {key: [tensor] for key, tensor in weights.items() if ".lora_" not in key}
         self.lora = Flat(stacked(self.groups, weights), self.dtype, self.device)
         self.full = Flat(full, self.dtype, self.device) if full else None
         self.full_copy = None if self.full is None else self.full.master.to(self.dtype)
@@ -289,7 +289,9 @@ def _attend_each(q: Tensor, k: Tensor, v: Tensor, row: Row, scale: float) -> tup
         out = torch.cat(outs)
 
     def backward(d: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        dq, dk, dv = torch.autograd.grad(out, inputs, d)
+        with torch.enable_grad():
+            product = (out * d).sum()  # its gradient in out is d; handing d over makes torch import sympy
+        dq, dk, dv = torch.autograd.grad(product, inputs)
         return dq.contiguous(), dk.contiguous(), dv.contiguous()
 
     return out.detach(), backward

@@ -1,0 +1,113 @@
+"""The loader without transformers against transformers' own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_training import ALL, samples_of, settings_of, train
+from tiny_models import ARCHITECTURES, EMBEDDED, tiny_model
+
+import arcfold
+from arcfold.adapters import WEIGHTS, fresh_weights, make_spec
+from arcfold.light_models import is_light, load_light
+from arcfold.models import load_base
+
+CPU = torch.device("cpu")
+LLAMA3 = {
+    "rope_type": "llama3", "rope_theta": 500.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 16,
+}  # fmt: skip
+ROPES = {"default": {"rope_type": "default", "rope_theta": 300.0}, "llama3": LLAMA3}
+ROPES["linear"] = {"rope_type": "linear", "rope_theta": 300.0, "factor": 3.0}
+
+
+def folder_of(folder: Path, architecture: str, *, change: dict[str, Any] | None = None, **options: Any) -> Path:
+    """A model as transformers writes it, with some keys of its config.json changed; None leaves one out."""
+    tiny_model(architecture, seed=30, vocabulary=16, kv_heads=2, **options).save_pretrained(folder)
+    (folder / "tokenizer.json").write_text("{}", encoding="utf-8")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8")) | (change or {})
+    config = {key: value for key, value in config.items() if value is not None or key == "sliding_window"}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_same_names_and_numbers_as_transformers(architecture: str, tied: bool, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "m", architecture, tied=tied)
+    assert is_light(folder)
+    light, full = load_light(folder, CPU), load_base(folder, CPU)
+    assert (light.lm_head.weight is light.model.embed_tokens.weight) is tied
+    theirs = dict(full.named_parameters())
+    ours = dict(light.named_parameters())
+    assert list(ours) == list(theirs)
+    for name in ours:
+        assert torch.equal(ours[name], theirs[name])
+    spec = make_spec(light, rank=2, alpha=2, rslora=True, targets=ALL)
+    assert spec == make_spec(full, rank=2, alpha=2, rslora=True, targets=ALL)
+    fresh = [fresh_weights(model, spec, seed=1) for model in (light, full)]
+    assert list(fresh[0]) == list(fresh[1])
+    assert all(torch.equal(fresh[0][key], fresh[1][key]) for key in fresh[0])
+
+
+@pytest.mark.parametrize("rope", ROPES)
+def test_same_positions_as_transformers(rope: str, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "m", "llama", change={"rope_parameters": ROPES[rope]})
+    assert is_light(folder)
+    light, full = load_light(folder, CPU), load_base(folder, CPU)
+    positions = torch.arange(50)[None]
+    for ours, theirs in zip(
+        light.model.rotary_emb(torch.zeros(1), positions), full.model.rotary_emb(torch.zeros(1), positions), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=2e-6)
+
+
+def test_an_adapter_has_the_same_bytes(tmp_path: Path) -> None:
+    samples, settings = samples_of(5), settings_of()
+    for name, load in (("light", load_light), ("full", load_base)):
+        train(tmp_path / name, samples, settings, load(EMBEDDED, CPU), backend="packed")
+    light, full = ((tmp_path / name / WEIGHTS).read_bytes() for name in ("light", "full"))
+    assert light == full
+
+
+@pytest.mark.parametrize(
+    ("architecture", "change"),
+    [
+        ("llama", {"model_type": "gpt2"}),
+        ("llama", {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0}}),
+        ("llama", {"rope_parameters": {"rope_type": "default"}}),
+        ("llama", {"partial_rotary_factor": 0.5}),
+        ("qwen3", {"head_dim": None}),
+        ("qwen2", {"num_hidden_layers": 3}),
+        ("qwen2", {"quantization_config": {"quant_method": "bitsandbytes"}}),
+        ("mistral", {"tie_word_embeddings": True}),
+    ],
+)
+def test_what_is_not_plain_is_left_to_transformers(architecture: str, change: dict[str, Any], tmp_path: Path) -> None:
+    assert not is_light(folder_of(tmp_path / "m", architecture, change=change))
+
+
+def test_training_imports_nothing_slow(tmp_path: Path) -> None:
+    code = f"""
+import sys
+sys.path[:0] = [{str(Path(arcfold.__file__).parents[1])!r}, {str(Path(__file__).parent)!r}]
+import torch
+from pathlib import Path
+from arcfold.light_models import is_light, load_light
+from arcfold.training import Sample, TrainingSettings, train_adapter
+assert is_light({str(EMBEDDED)!r})
+model = load_light({str(EMBEDDED)!r}, torch.device("cpu"))
+settings = TrainingSettings(2, 2, True, ("q_proj", "lm_head"), 1e-3, 1e-3, warmup_steps=0)
+train_adapter(model, [Sample((1, 2, 3), (-100, 2, 3))], settings, folder=Path({str(tmp_path / "a")!r}),
+              checkpoints=None, base_record={{"name": "b", "hash": "h"}}, backend="packed", progress=False)
+slow = {{"transformers", "peft", "trl", "datasets", "sympy", "torch._dynamo", "torch._inductor"}}
+print(sorted(slow & sys.modules.keys()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[]", done.stderr[-2000:]

@@ -1,0 +1,224 @@
+"""Base models without transformers, whose import takes longer than training a small adapter.
+
+Only the weights and the names that training reads: linear layers, norms, embeddings, the rotary
+positions. What is not plain about a model (a key of config.json that is left out, a tensor that is
+not expected, positions that are scaled in other ways) is left to transformers: `is_light` says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from arcfold.files import InputError, read_json
+from arcfold.models import is_quantized, model_files, torch_dtype, weight_files
+
+_NEEDED = (
+    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+    "num_key_value_heads", "rms_norm_eps", "hidden_act", "tie_word_embeddings",
+)  # fmt: skip
+_NEEDED_BY = {"llama": (), "mistral": ("sliding_window",), "qwen2": (), "qwen3": ("head_dim",)}
+_HEAD, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
+
+
+def is_light(folder: str | Path, quantization: str = "none") -> bool:
+    """Whether `load_light` loads the model of a folder."""
+    model_files(folder)
+    config = read_json(Path(folder) / "config.json")
+    kind = config.get("model_type")
+    if kind not in _NEEDED_BY or any(key not in config for key in (*_NEEDED, *_NEEDED_BY[kind])):
+        return False
+    if is_quantized(config, quantization) or _rope(config) is None:
+        return False
+    try:
+        found = {name: shape for part in weight_files(folder) for name, shape in _shapes(Path(folder) / part).items()}
+    except Exception:  # transformers' loader says what is wrong with the file
+        return False
+    model = LightModel(config, frozenset(found))
+    return {name: tuple(tensor.shape) for name, tensor in model.tensors().items()} == found
+
+
+def load_light(folder: str | Path, device: torch.device, dtype: str = "auto") -> LightModel:
+    """A causal language model of a folder for which `is_light` holds, its numbers as `models.load_base` gives them."""
+    from safetensors import safe_open
+
+    number_type = torch_dtype(dtype, device)
+    config = read_json(Path(folder) / "config.json")
+    loaded: dict[str, Tensor] = {}
+    for part in weight_files(folder):
+        with safe_open(Path(folder) / part, framework="pt", device=str(device)) as file:
+            for name in file.keys():  # noqa: SIM118 (the file is no mapping)
+                loaded[name] = file.get_tensor(name).to(number_type)
+    model = LightModel(config, frozenset(loaded))
+    if missing := model.tensors().keys() ^ loaded.keys():
+        raise InputError(f"{folder}: {min(missing)} is missing or not expected")
+    for name, module, key in model.places():
+        setattr(module, key, nn.Parameter(loaded[name], requires_grad=False))
+    if config["tie_word_embeddings"]:
+        model.lm_head.weight = model.model.embed_tokens.weight
+    model.model.rotary_emb.inverse = _inverse_frequencies(config).to(device)
+    return model.eval()
+
+
+class LightModel(nn.Module):
+    """The modules of a Llama, Mistral, Qwen2 or Qwen3 model under transformers' names; it has no forward."""
+
+    def __init__(self, config: Mapping[str, Any], names: frozenset[str]) -> None:
+        """names: of the stored tensors, which say what has a bias."""
+        super().__init__()
+        self.config = SimpleNamespace(**config)
+        if config["model_type"].startswith("qwen") and not config.get("use_sliding_window", False):
+            self.config.sliding_window = None
+        self.config.rope_parameters = _rope(config)
+        self.model = _Decoder(config, names)
+        self.lm_head = _linear(config["hidden_size"], config["vocab_size"], bias=False)
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.model.embed_tokens
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.lm_head
+
+    def places(self) -> list[tuple[str, nn.Module, str]]:
+        """Name, module and attribute of every tensor that is stored; a tied head is not."""
+        tied = self.config.tie_word_embeddings
+        return [
+            (f"{path}.{key}", module, key)
+            for path, module in self.named_modules()
+            for key, _ in module.named_parameters(recurse=False)
+            if not (tied and f"{path}.{key}" == _HEAD)
+        ]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor that is stored, by its name."""
+        return {name: getattr(module, key) for name, module, key in self.places()}
+
+
+class _Decoder(nn.Module):
+    def __init__(self, config: Mapping[str, Any], names: frozenset[str]) -> None:
+        super().__init__()
+        size = config["vocab_size"], config["hidden_size"]
+        self.embed_tokens = nn.Embedding(*size, _weight=_empty(*size))
+        layers = range(config["num_hidden_layers"])
+        self.layers = nn.ModuleList(_Layer(config, f"model.layers.{i}", names) for i in layers)
+        self.norm = _Norm(config["hidden_size"])
+        self.rotary_emb = _Rotary()
+
+
+class _Layer(nn.Module):
+    def __init__(self, config: Mapping[str, Any], path: str, names: frozenset[str]) -> None:
+        super().__init__()
+        self.self_attn = _Attention(config, f"{path}.self_attn", names)
+        self.mlp = _Mlp(config, f"{path}.mlp", names)
+        self.input_layernorm = _Norm(config["hidden_size"])
+        self.post_attention_layernorm = _Norm(config["hidden_size"])
+
+
+class _Attention(nn.Module):
+    def __init__(self, config: Mapping[str, Any], path: str, names: frozenset[str]) -> None:
+        super().__init__()
+        width, self.head_dim = config["hidden_size"], _head_size(config)
+        self.scaling = self.head_dim**-0.5
+        queries, keys = (config[f"num_{what}_heads"] * self.head_dim for what in ("attention", "key_value"))
+        sizes = {
+            "q_proj": (width, queries),
+            "k_proj": (width, keys),
+            "v_proj": (width, keys),
+            "o_proj": (queries, width),
+        }
+        for name, (inputs, outputs) in sizes.items():
+            self.add_module(name, _linear(inputs, outputs, bias=f"{path}.{name}.bias" in names))
+        if config["model_type"] == "qwen3":
+            self.q_norm, self.k_norm = _Norm(self.head_dim), _Norm(self.head_dim)
+
+
+class _Mlp(nn.Module):
+    def __init__(self, config: Mapping[str, Any], path: str, names: frozenset[str]) -> None:
+        super().__init__()
+        width, hidden = config["hidden_size"], config["intermediate_size"]
+        sizes = {"gate_proj": (width, hidden), "up_proj": (width, hidden), "down_proj": (hidden, width)}
+        for name, (inputs, outputs) in sizes.items():
+            self.add_module(name, _linear(inputs, outputs, bias=f"{path}.{name}.bias" in names))
+
+
+class _Norm(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(_empty(width))
+
+
+class _Rotary(nn.Module):
+    """Cosines and sines of positions (1, T), each (1, T, E): the angles twice, one after the other."""
+
+    inverse: Tensor
+
+    def forward(self, like: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        angles = positions[..., None].float() * self.inverse
+        angles = torch.cat([angles, angles], dim=-1)
+        return angles.cos().to(like.dtype), angles.sin().to(like.dtype)
+
+
+def _linear(inputs: int, outputs: int, bias: bool) -> nn.Linear:
+    """A linear layer without numbers; its own constructor would draw some, and on the meta device imports sympy."""
+    made = nn.Linear.__new__(nn.Linear)
+    nn.Module.__init__(made)
+    made.in_features, made.out_features = inputs, outputs
+    made.weight = nn.Parameter(_empty(outputs, inputs))
+    made.register_parameter("bias", nn.Parameter(_empty(outputs)) if bias else None)
+    return made
+
+
+def _empty(*shape: int) -> Tensor:
+    return torch.empty(shape, device="meta")
+
+
+def _head_size(config: Mapping[str, Any]) -> int:
+    return int(config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"])
+
+
+def _rope(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """How positions are rotated, as transformers 5 has it under `rope_parameters`; None for what is not known here."""
+    scaling = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    rope = {"rope_theta": config.get("rope_theta"), **scaling}
+    rope["rope_type"] = rope.get("rope_type", rope.get("type", "default"))
+    known = {
+        "default": (),
+        "linear": ("factor",),
+        "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+    }
+    partial = rope.get("partial_rotary_factor", config.get("partial_rotary_factor"))
+    if rope["rope_type"] not in known or rope["rope_theta"] is None or partial not in (None, 1.0):
+        return None
+    return rope if all(rope.get(key) is not None for key in known[rope["rope_type"]]) else None
+
+
+def _inverse_frequencies(config: Mapping[str, Any]) -> Tensor:
+    """Angle of each pair of numbers per position (E / 2,), float32: theta^(-2 i / E), scaled as config.json says.
+
+    linear: all divided by a factor. llama3 (Llama 3.1): waves longer than context / low are divided by the factor,
+    shorter than context / high kept, those between interpolated.
+    """
+    rope, size = _rope(config), _head_size(config)
+    assert rope is not None
+    made = 1.0 / (rope["rope_theta"] ** (torch.arange(0, size, 2, dtype=torch.float) / size))
+    if rope["rope_type"] == "linear":
+        return made / rope["factor"]
+    if rope["rope_type"] == "default":
+        return made
+    low, high, context = rope["low_freq_factor"], rope["high_freq_factor"], rope["original_max_position_embeddings"]
+    waves = 2 * math.pi / made
+    kept = ((context / waves - low) / (high - low)).clamp(0, 1)
+    return made * kept + made / rope["factor"] * (1 - kept)
+
+
+def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118

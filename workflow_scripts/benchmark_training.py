@@ -1,0 +1,51 @@
+"""Times the ways to train a fold's adapter against each other, on the same samples."""
+
+from importlib.util import find_spec
+from typing import Any
+
+from arcfold.devices import lease
+from arcfold.files import read_json, write_json
+from arcfold.jobs import job
+from arcfold.provenance import Stopwatch, hash_inputs, provenance
+from arcfold.training_benchmark import WAYS, compare, measure
+
+SECONDS = 3600.0
+"""What a way may take at most."""
+
+
+def main(
+    *, tasks: str, folds: str, record: str, base: str, run: str, seed: int, settings: dict[str, Any], gpus: int,
+    threads: int, output: str,
+) -> None:  # fmt: skip
+    watch = Stopwatch()
+    ids = read_json(folds, "folds")["folds"][0]
+    request = {"tasks": tasks, "ids": ids, "record": record, "base": base, "seed": seed, "threads": threads}
+    rows = {}
+    with lease(gpus):
+        watch.lap("wait for a device")
+        for way in WAYS:
+            if way == "unsloth" and find_spec("unsloth") is None:
+                rows[way] = {"error": "not installed", "last_lines": []}
+            else:
+                rows[way] = measure(way, request | {"settings": settings}, SECONDS)
+            watch.lap(way)
+    made = {"run": run, "fold": 0, "rows": rows, "comparison": compare(rows)}
+    inputs = hash_inputs(tasks=tasks, folds=folds, model=record)
+    made["provenance"] = provenance(inputs=inputs, watch=watch, settings=settings)
+    write_json(output, made, "training_benchmark")
+
+
+if "snakemake" in globals():
+    with job(snakemake.log[0], snakemake.params.threads):
+        main(
+            tasks=snakemake.input.tasks,
+            folds=snakemake.input.folds,
+            record=snakemake.input.model,
+            base=snakemake.params.base,
+            run=snakemake.params.run,
+            seed=snakemake.params.seed,
+            settings=snakemake.params.settings,
+            gpus=snakemake.resources.gpu,
+            threads=snakemake.params.threads,
+            output=snakemake.output[0],
+        )
