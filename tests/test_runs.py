@@ -45,7 +45,7 @@ def shared(one, other):
 )
 def test_a_runs_name_says_dataset_folds_and_seed(config, name, dataset, folds, seed):
     run = resolve_run(config, name, count)
-    assert (run.name, run.dataset, run.folds, run.seed, run.model) == (name, dataset, folds, seed, "base-14m")
+    assert (run.name, run.dataset, run.folds, run.seed, run.model) == (name, dataset, folds, seed, "base-15m")
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_the_notes_learning_rates_hold_unless_the_model_has_its_own(config):
     config["runs"]["own"] = {"folds": 8, "settings": {"training": {"learning_rate": 0.5}}}
     training = resolve_run(config, "large", count).settings["training"]
     assert (training["learning_rate"], training["embedding_learning_rate"]) == (1e-4, 1e-5)
-    small = config["models"]["base-14m"]["settings"]["training"]["learning_rate"]
+    small = config["models"]["base-15m"]["settings"]["training"]["learning_rate"]
     assert resolve_run(config, "8folds", count).settings["training"]["learning_rate"] == small != 1e-4
     assert resolve_run(config, "own", count).settings["training"]["learning_rate"] == 0.5
 
@@ -89,8 +89,8 @@ def test_an_adapter_is_pretrained_with_the_parameters_of_the_notes_in_every_rank
         settings = pretraining_settings(config, rank)
         assert {key: settings[key] for key in of_notes} == of_notes
         assert settings["rank"] == rank
-    config["model"] = "base-14m"
-    small = config["models"]["base-14m"]["settings"]["training"]
+    config["model"] = "base-15m"
+    small = config["models"]["base-15m"]["settings"]["training"]
     assert pretraining_settings(config, 8)["learning_rate"] == small["learning_rate"]
 
 
@@ -133,7 +133,7 @@ def test_runs_of_another_seed_dataset_or_number_of_folds_share_nothing(config):
 
 
 def test_another_model_shares_the_folds_only(config):
-    config["models"]["other"] = {**config["models"]["base-14m"], "path": "x"}
+    config["models"]["other"] = {**config["models"]["base-15m"], "path": "x"}
     config["runs"]["changed"] = {"folds": 8, "model": "other"}
     assert shared(resolve_run(config, "8folds", count), resolve_run(config, "changed", count)) == ["folds"]
 

@@ -11,7 +11,7 @@ from arcfold.files import InputError
 from arcfold.tasks import Pair, Task
 from arcfold.text import FORMATS, Codec, codec_with_own_ids
 
-EMBEDDED = Tokenizer.from_file(str(Path(__file__).resolve().parents[1] / "resources/base-14m/tokenizer.json"))
+EMBEDDED = Tokenizer.from_file(str(Path(__file__).resolve().parents[1] / "resources/base-15m/tokenizer.json"))
 CODECS = {name: codec_with_own_ids(name) for name in FORMATS}
 
 

@@ -162,7 +162,7 @@ def test_a_setting_may_ask_for_the_begin_of_text_that_the_tokenizer_does_not_wri
 
 
 def test_nothing_stands_in_front_of_the_embedded_models_prompts():
-    assert ModelTokenizer(ROOT / "resources" / "base-14m").head == ()
+    assert ModelTokenizer(ROOT / "resources" / "base-15m").head == ()
 
 
 def test_the_published_models_of_nvarc_are_read_as_they_are(tmp_path):

@@ -17,7 +17,7 @@ from torch import Tensor
 from arcfold.adapters import fresh_weights, make_spec, save_adapter
 from arcfold.files import InputError
 from arcfold.light_models import load_light
-from arcfold.training import Job, Outcome, Progress, Sample, make_schedule
+from arcfold.training import Job, Outcome, Progress, Sample, determinism, make_schedule
 from arcfold.training_buckets import Shape
 from arcfold.training_kernels import (
     adamw,
@@ -396,7 +396,8 @@ def test_graphs_give_the_bytes_of_kernels_launched_one_by_one() -> None:
         loop = Loop(Network(model, spec, start, 400), job, 0.0, padded=True)
         assert loop.graphs is not None
         loop.graphs.failed = not captured
-        outcomes.append(loop.run())
+        with determinism(settings, torch.device("cuda"), strict=True):
+            outcomes.append(loop.run())
         assert bool(loop.graphs.graphs) is captured
     for other in outcomes[1:]:
         assert other.losses == outcomes[0].losses

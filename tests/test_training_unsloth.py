@@ -19,7 +19,7 @@ from arcfold.adapters import CONFIG, WEIGHTS
 from arcfold.files import InputError
 from arcfold.training_unsloth import unsloth_libraries
 
-BASE = ROOT / "resources" / "base-14m"
+BASE = ROOT / "resources" / "base-15m"
 needs_unsloth = pytest.mark.skipif(find_spec("unsloth") is None, reason="Unsloth is not installed")
 
 TRAIN = """

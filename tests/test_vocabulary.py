@@ -258,8 +258,8 @@ def test_a_cut_model_can_be_cut_again(tmp_path):
 
 
 def test_the_embedded_models_tokenizer_keeps_its_ids(tmp_path):
-    cut_vocabulary(ROOT / "resources" / "base-14m", "embedded", tmp_path / "cut")
-    assert token_ids(tmp_path / "cut", "embedded") == token_ids(ROOT / "resources" / "base-14m", "embedded")
+    cut_vocabulary(ROOT / "resources" / "base-15m", "embedded", tmp_path / "cut")
+    assert token_ids(tmp_path / "cut", "embedded") == token_ids(ROOT / "resources" / "base-15m", "embedded")
     assert [row["token"] for row in table_of(tmp_path / "cut")] == [*"0123456789\nIO", "<eos>", "<pad>"]
 
 
@@ -453,10 +453,10 @@ def test_missing_weights_of_a_folder_are_named_before_anything_runs(tmp_path):
 
 def test_the_config_says_what_can_be_cut(config):
     for cut in (True, False):
-        config["models"]["base-14m"]["cut"] = cut
+        config["models"]["base-15m"]["cut"] = cut
         check_schema(config, "config", "config")
-    config["models"]["base-14m"]["cut"] = "yes"
-    with pytest.raises(InputError, match="models/base-14m/cut: 'yes' is not of type 'boolean'"):
+    config["models"]["base-15m"]["cut"] = "yes"
+    with pytest.raises(InputError, match="models/base-15m/cut: 'yes' is not of type 'boolean'"):
         check_schema(config, "config", "config")
 
 

@@ -22,7 +22,7 @@ from transformers import (
 
 torch.set_num_threads(1)  # with tensors as small as these, threads only wait for each other
 
-EMBEDDED = Path(__file__).resolve().parents[1] / "resources" / "base-14m"
+EMBEDDED = Path(__file__).resolve().parents[1] / "resources" / "base-15m"
 END, NEWLINE, QUESTION, ANSWER = 13, 10, 11, 12
 """Ids of the embedded format; 0 to 9 are the colours."""
 

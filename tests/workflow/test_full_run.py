@@ -18,7 +18,7 @@ from arcfold.views import View
 
 FOLDS = 2
 MIN_PROB = 0.04
-EMBEDDED = Tokenizer.from_file(str(ROOT / "resources/base-14m/tokenizer.json"))
+EMBEDDED = Tokenizer.from_file(str(ROOT / "resources/base-15m/tokenizer.json"))
 END = EMBEDDED.token_to_id("<eos>")
 RUN = "results/runs/tiny"
 

@@ -11,6 +11,7 @@ Shapes: as in `layer_kernels`.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ from torch.nn.functional import linear
 from arcfold import kernels
 from arcfold.decoding import ATTENTION, layout_of
 from arcfold.layer_kernels import HeadNorm, add_norm, gate, rotate_and_store
+
+log = logging.getLogger(__name__)
 
 KNOWN = ("LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer")
 """Classes whose forward is: add attention of the normalized state, add the gated block of the normalized state."""
@@ -69,7 +72,7 @@ def fused_layers(model: Any) -> Iterator[int]:
         passed = _Passed()
         norms = [*(layer.input_layernorm for layer in layers[1:]), decoder.norm]
         made = [_Layer(layer, after, passed, stack) for layer, after in zip(layers, norms, strict=True)]
-        if not _same(model, made[0]):
+        if not _agrees(model, made[0]):
             yield 0
             return
         for layer in made:
@@ -227,6 +230,15 @@ class _Probe(StepPass):
 
     def look(self, layer: int, query: torch.Tensor, scale: float) -> torch.Tensor:
         return kernels.decode(query, self.keys, self.values, *self._rows, 128, scale)
+
+
+def _agrees(model: Any, made: _Layer) -> bool:
+    """Whether a layer does the same as the original; not, if a kernel cannot be built here."""
+    try:
+        return _same(model, made)
+    except Exception as error:  # whatever a compiler may raise
+        log.warning("layers stay as they are, no joined form runs here: %s", " ".join(str(error).split())[:200])
+        return False
 
 
 def _same(model: Any, made: _Layer) -> bool:

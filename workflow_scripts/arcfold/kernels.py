@@ -162,7 +162,7 @@ def _extend_triton(
         query, keys, values, out, plan.slots, plan.tiles,
         scale * 1.4426950408889634,  # the kernel works with powers of 2
         query.stride(0), query.stride(1), keys.stride(0), keys.stride(1), out.stride(0), out.stride(1),
-        GROUPS=heads // keys.shape[0], SIZE=size, WIDE=triton.next_power_of_2(size), TILE=TILE, BLOCK=block,
+        GROUPS=heads // keys.shape[0], SIZE=size, WIDE=_width(size), TILE=TILE, BLOCK=block,
         PRECISION="ieee" if exact else "tf32", num_warps=8 if TILE * size > 8192 else 4, num_stages=1 if exact else 2,
     )  # fmt: skip
     return out
@@ -191,7 +191,7 @@ def _decode_triton(
         query, keys, values, sums, logs, start, length, table, depth,
         scale * 1.4426950408889634,
         query.stride(0), query.stride(1), keys.stride(0), keys.stride(1), table.stride(0), parts, part,
-        GROUPS=groups, TILE=max(16, triton.next_power_of_2(groups)), SIZE=size, WIDE=triton.next_power_of_2(size),
+        GROUPS=groups, TILE=_width(groups), SIZE=size, WIDE=_width(size),
         HEADS=heads, BLOCK=32 if exact else 64,
         PRECISION="ieee" if exact else "tf32", num_warps=4, num_stages=1 if exact else 3,
     )  # fmt: skip
@@ -201,6 +201,12 @@ def _decode_triton(
             SIZE=size, WIDE=triton.next_power_of_2(size), num_warps=1,
         )  # fmt: skip
     return out
+
+
+def _width(size: int) -> int:
+    """The next power of 2, 16 at least: smaller sides are none that Triton multiplies on a GPU."""
+    wide: int = max(16, triton.next_power_of_2(size))
+    return wide
 
 
 def part_size(programs: int, longest: int) -> int:

@@ -274,7 +274,7 @@ def train_adapter(
         progress=Progress(schedule.steps, progress, tell if reporter is not None else None),
     )
     device = next(base_model.parameters()).device
-    with _determinism(settings, device, strict=backend != "unsloth"):
+    with determinism(settings, device, strict=backend != "unsloth"):
         _reset_peak_memory(device)
         try:
             outcome = _backend(backend)(base_model, job)
@@ -399,7 +399,7 @@ def _prepare_checkpoints(folder: Path, fingerprint: str) -> None:
 
 
 @contextlib.contextmanager
-def _determinism(settings: TrainingSettings, device: torch.device, strict: bool) -> Iterator[None]:
+def determinism(settings: TrainingSettings, device: torch.device, strict: bool) -> Iterator[None]:
     """Same inputs, same device, same bytes; puts torch's global switches back afterwards.
 
     strict: an operation that torch cannot repeat is an error; without it a warning, for foreign kernels
