@@ -294,12 +294,20 @@ def get_recipe(name):
     return config["base_models"][name]
 
 
+@says_its_line
 def get_archive(wildcards):
     """The archive that a corpus is read from, if it is read from one."""
     entry = get_corpus(wildcards.corpus)
     if "url" in entry:
         return {"archive": f"results/corpora/archives/{wildcards.corpus}.zip"}
-    return {"archive": entry["path"]} if "path" in entry else {}
+    if "path" not in entry:
+        return {}
+    if not Path(entry["path"]).is_file():
+        raise InputError(
+            f"corpora/{wildcards.corpus}: {entry['path']}: no such file, expected a zip archive of JSON files"
+            + (f": {entry['origin']}" if "origin" in entry else "")
+        )
+    return {"archive": entry["path"]}
 
 
 def get_fetched(key):

@@ -36,6 +36,11 @@ def refused(call, *words):
             {"models": {"away": {"path": "models/away", "format": "embedded"}}, "model": "away"},
             ["models/away: no config.json, expected a model folder"],
         ),
+        (
+            "results/corpora/far",
+            {"corpora": {"far": {"path": "far.zip", "layout": "tasks", "origin": "a library"}}},
+            ["corpora/far: far.zip: no such file", "a zip archive of JSON files: a library"],
+        ),
     ],
 )
 def test_what_is_wrong_with_the_config_or_the_run_is_said_before_any_job(blank, target, config, words):
