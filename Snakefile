@@ -31,7 +31,6 @@ include: "rules/adapters.smk"
 include: "rules/predictions.smk"
 include: "rules/scores.smk"
 include: "rules/benchmarks.smk"
-include: "rules/training_benchmark.smk"
 
 
 rule all:

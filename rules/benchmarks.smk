@@ -34,3 +34,34 @@ rule benchmark_search:
         "benchmark {wildcards.benchmark} on {params.run}"
     script:
         "../workflow_scripts/benchmark_search.py"
+
+
+# The ways to train an adapter against each other, on the first fold of the config's run or of another.
+rule benchmark_training:
+    input:
+        tasks=lambda wildcards: get_tasks_file(get_timed_run(wildcards).dataset),
+        folds=lambda wildcards: f"results/runs/{get_timed_name(wildcards)}/folds.json",
+        model=lambda wildcards: f"results/models/{get_timed_run(wildcards).model}.json",
+        weights=lambda wildcards: get_model_files(get_timed_run(wildcards).model),
+    output:
+        "results/benchmark/training{of}.json",
+    log:
+        "results/logs/benchmark_training/training{of}.log",
+    wildcard_constraints:
+        of=r"(_[^/]+)?",
+    conda:
+        "../envs/cpu.yaml"
+    threads: config["threads"]
+    resources:
+        gpu=1,
+    params:
+        base=lambda wildcards: get_model_folder(get_timed_run(wildcards).model),
+        run=get_timed_name,
+        seed=lambda wildcards: get_timed_run(wildcards).seed,
+        settings=lambda wildcards: get_timed_run(wildcards).settings["training"],
+        threads=config["threads"],
+        code=get_code("benchmark_training"),
+    message:
+        "training of {params.run}, timed"
+    script:
+        "../workflow_scripts/benchmark_training.py"

@@ -356,3 +356,12 @@ def get_benchmark_adapters(wildcards):
 def get_benchmark_settings(wildcards):
     """What a benchmark's script reads of its entry."""
     return {key: get_benchmark(wildcards.benchmark)[key] for key in ("tasks", "min_prob", "seconds")}
+
+
+def get_timed_name(wildcards):
+    """The run whose first fold is trained on: `training` times the config's run, `training_{run}` another."""
+    return wildcards.of.removeprefix("_") or config["run"]
+
+
+def get_timed_run(wildcards):
+    return get_run(get_timed_name(wildcards))
