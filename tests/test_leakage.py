@@ -27,6 +27,7 @@ def run(config, name):
 
 
 def test_a_model_trained_on_a_dataset_has_seen_all_of_it(config):
+    config["models"]["base-15m"]["seen"] = ["arc1_training"]
     (leak,) = leaks(config, run(config, "arc1_training_8folds"))
     assert leak["by"] == "base-15m"
     assert len(leak["tasks"]) == 400
@@ -35,16 +36,28 @@ def test_a_model_trained_on_a_dataset_has_seen_all_of_it(config):
     check_leaks([leak], {"base-15m": "all"}, "arc1_training_8folds")
 
 
-def test_the_two_tasks_of_the_evaluation_set_that_are_training_tasks_are_found_and_allowed(config):
+def test_the_two_tasks_of_the_evaluation_set_that_are_training_tasks_are_found_and_can_be_allowed(config):
     # published as a duplicate: every pair of 070dd51e is a pair of the training task 40853293
+    config["models"]["base-15m"]["seen"] = ["arc1_training"]
     (leak,) = leaks(config, run(config, "arc1_evaluation_8folds"))
     assert leak["same_as"] == {"070dd51e": ["40853293"], "50a16a69": ["caa06a1f"]}
     assert leak["tasks"] == ["070dd51e", "50a16a69"]
-    check_leaks([leak], config["allow_seen"], "arc1_evaluation_8folds")
+    check_leaks([leak], {"base-15m": ["070dd51e", "50a16a69"]}, "arc1_evaluation_8folds")
     with pytest.raises(InputError, match=r"2 of its tasks .070dd51e, the same as 40853293, 50a16a69, the same"):
         check_leaks([leak], {}, "arc1_evaluation_8folds")
     with pytest.raises(InputError, match=r"1 of its tasks .50a16a69, the same as caa06a1f"):
         check_leaks([leak], {"base-15m": ["070dd51e"]}, "arc1_evaluation_8folds")
+
+
+@pytest.mark.parametrize("name", ["8folds", "arc1_evaluation_thorough", "arc2_evaluation_thorough", "tuning_thorough"])
+def test_the_embedded_model_has_seen_nothing_of_what_it_is_measured_on(config, name):
+    assert leaks(config, run(config, name)) == []
+
+
+def test_the_embedded_model_has_seen_all_training_tasks_but_the_two_that_its_corpora_leave_out(config):
+    (leak,) = leaks(config, run(config, "arc1_training_8folds"))
+    assert len(leak["tasks"]) == 398
+    assert not {"40853293", "caa06a1f"} & set(leak["tasks"])
 
 
 @given(seed=st.integers(0, 2**32 - 1))
