@@ -11,7 +11,6 @@ Shapes: B outputs of a pass (living prefixes, and every token along a guess), V 
 from __future__ import annotations
 
 import bisect
-import itertools
 import math
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
@@ -26,6 +25,7 @@ from arcfold.prefixes import (
     Chunk,
     Prefix,
     Run,
+    guessed,
     log_probs_before,
     one_segment,
     padded,
@@ -116,8 +116,7 @@ class LevelSearch:
     def _start(self, number: int) -> Run:
         query = self.queries[number]
         arena = self.decoder.arena(self._capacity(number))
-        text = "".join(map(chr, query.prompt))
-        run = Run(number, query, arena, [], self.reserved[number], self._drafts_of(number), text)
+        run = Run(number, query, arena, [], self.reserved[number], self._drafts_of(number))
         run.prefixes.append(Prefix((), 0.0, query.prompt, np.zeros(0, dtype=bool), self._guess(run, ())))
         return run
 
@@ -185,7 +184,8 @@ class LevelSearch:
         """Compares every successor's probability with min_prob and follows those that are probable enough."""
         chunks, log_probs = launched.chunks, launched.log_probs()  # (B, V)
         begins = np.cumsum([0, *(chunk.outputs for chunk in chunks[:-1])])
-        before = log_probs_before(chunks, log_probs)  # (B,)
+        guesses = guessed(chunks)
+        before = log_probs_before(chunks, guesses, log_probs)  # (B,)
         only_end = np.concatenate([chunk.only_end() for chunk in chunks])
         gap = log_probs - (self.log_min - before).astype(np.float32)[:, None]  # (B, V)
         nearest = np.where(only_end, np.abs(gap[:, self.end]), np.abs(gap).min(1))
@@ -193,6 +193,8 @@ class LevelSearch:
         alive = gap >= 0
         alive[only_end, : self.end] = False
         alive[only_end, self.end + 1 :] = False
+        followed = guesses >= 0  # a prefix that goes on as was guessed stands in the outputs already
+        alive[followed, guesses[followed]] = False
         rows, tokens = alive.nonzero()
         of = np.searchsorted(begins, rows, side="right") - 1
         values = before[rows] + log_probs[rows, tokens]
@@ -214,12 +216,12 @@ class LevelSearch:
         return run.drafted(tokens) or run.lookup(tokens, self.end)
 
     def _follow(self, chunk: Chunk, step: int, token: int, log_prob: float) -> None:
-        """Keeps a successor that is probable enough: `token` after `step` tokens of the chunk's guess."""
+        """Keeps a successor that is probable enough and was not guessed: `token` after `step` tokens of a guess."""
         run, prefix = chunk.run, chunk.prefix
         tokens = (*prefix.tokens, *prefix.guess[:step], token)
         if token == self.end:
             self._reply(run, Reply(tokens, log_prob))
-        elif step == len(prefix.guess) or prefix.guess[step] != token:
+        else:
             seen = padded(prefix.seen, chunk.start + len(prefix.pending) + step)
             seen[chunk.start :] = True
             run.prefixes.append(Prefix(tokens, log_prob, (token,), seen, self._guess(run, tokens)))
@@ -231,7 +233,7 @@ class LevelSearch:
         if self.drafts is None:
             return
         for other, guess in self.drafts(run.number, reply):
-            tokens = tuple(itertools.takewhile(lambda token: token != self.end, guess))
+            tokens = guess[: guess.index(self.end)] if self.end in guess else guess
             if other not in self.found and all(tokens != known for _, known in self.proposed[other]):
                 bisect.insort(self.proposed[other], (-reply.log_prob, tokens))
         self.waiting.release(run.number)
