@@ -59,6 +59,8 @@ class PoolDecoder(Decoder):
         """M."""
         self.used = 1
         """Slots handed out, slot 0 among them."""
+        self.garbage = 0
+        """Slots at least that nobody uses any more, of those that were handed out since the last `compact`."""
         self.generation = 0
         """Rises whenever the pool moves to other memory."""
 
@@ -95,7 +97,7 @@ class PoolDecoder(Decoder):
         return region
 
     def clear(self) -> None:
-        self.used = 1
+        self.used, self.garbage = 1, 0
 
     def grow(self, slots: int) -> None:
         """Gives the pool at least `slots` slots, one layer after the other."""
@@ -118,7 +120,7 @@ class PoolDecoder(Decoder):
         kept = live.nonzero().flatten()
         for store in (*self.keys, *self.values):
             store[:, : len(kept)] = store[:, kept]
-        self.used = len(kept)
+        self.used, self.garbage = len(kept), 0
         return live.cumsum(0) - 1
 
     def _pass(self, segments: Sequence[Segment]) -> Pass:
