@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from arcfold import kernels
-from arcfold.fused_layers import StepPass
+from arcfold.fused_layers import PooledPass
 from arcfold.pool import PoolDecoder
 from arcfold.stepping import HOLD, Prepared, Queries, Rows, State, Threshold, advance, prepare
 
@@ -318,7 +318,7 @@ class Frontier:
         advance(state, rows, decoder.slots, log_probs, self._threshold)
 
 
-class _FrontierPass(StepPass):
+class _FrontierPass(PooledPass):
     """One step's attention: each row to its prompt, which it shares, and to its own slots."""
 
     def __init__(self, decoder: PoolDecoder, prepared: Prepared, table: torch.Tensor, deepest: int) -> None:
