@@ -1,8 +1,12 @@
-"""The search on a GPU's pool with bursts of few steps, so that passes, bursts and replies overlap in many ways."""
+"""The search in a pool with bursts of few steps, so that passes, bursts and replies overlap in many ways.
+
+It runs on a GPU where there is one, and there it is the test that nobody reads what is still being written.
+"""
 
 import math
 from collections.abc import Hashable, Iterable, Sequence
 
+import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from reference_search import brute_force
@@ -15,6 +19,7 @@ from arcfold.replies import Drafts, Found, Progress, Query, Reply
 from arcfold.waiting import Waiting
 
 END = 4
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _search(
@@ -46,7 +51,7 @@ def _search(
     grouped=st.booleans(),
 )
 def test_short_bursts_find_what_brute_force_finds(seed, queries, min_prob, guesses, burst, slots, grouped) -> None:
-    model = tiny_model("qwen3", seed=seed)
+    model = tiny_model("qwen3", seed=seed).to(DEVICE)
     asked = [Query(tuple(prompt), longest) for prompt, longest in queries]
 
     def drafts(number: int, reply: Reply) -> Iterable[tuple[int, tuple[int, ...]]]:
@@ -70,7 +75,7 @@ def test_short_bursts_find_what_brute_force_finds(seed, queries, min_prob, guess
 
 
 def test_the_margin_is_that_of_all_decisions_however_many_bursts_they_take() -> None:
-    model = tiny_model("qwen3", seed=1)
+    model = tiny_model("qwen3", seed=1).to(DEVICE)
     queries = [Query((1, 2, number), 7) for number in range(4)]
     whole, _ = _search(model, queries, 0.01, 16, None)
     for burst in (1, 2, 5):

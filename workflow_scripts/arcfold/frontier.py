@@ -306,7 +306,8 @@ class Frontier:
         before = counters.clone()
         counters[HOLD] = 1
         here = torch.cuda.current_stream()
-        self._aside = self._aside or torch.cuda.Stream()
+        if self._aside is None:
+            self._aside = torch.cuda.Stream()
         self._aside.wait_stream(here)
         with torch.cuda.stream(self._aside):
             self._step(rows, deepest)
