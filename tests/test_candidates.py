@@ -94,6 +94,8 @@ def test_a_found_grid_is_a_guess_for_the_other_views_of_its_test_input_only():
     guesses = dict(drafts(9, Reply(reply_in(looks, 9, cells), -1.0)))
     assert sorted(guesses) == [8, *range(10, 16)]
     assert all(tokens == reply_in(looks, index, cells) for index, tokens in guesses.items())
+    again = dict(drafts(12, Reply(reply_in(looks, 12, cells), -2.0)))
+    assert again == {9: reply_in(looks, 9, cells)} | {other: guesses[other] for other in guesses if other != 12}
     assert list(drafts(9, Reply((CODEC.end,), -1.0))) == []
 
 

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arcfold.prefixes import Chunk, Prefix, Run, log_probs_before, padded
+from arcfold.prefixes import Chunk, Prefix, Run, guessed, log_probs_before, padded
 from arcfold.replies import Query
 
 END = 9
@@ -12,7 +12,7 @@ END = 9
 
 def _run(prompt: Sequence[int], longest: int = 50, drafts: Sequence[tuple[float, tuple[int, ...]]] = ()) -> Run:
     arena: Any = None
-    return Run(0, Query(tuple(prompt), longest), arena, [], 0, list(drafts), "".join(map(chr, prompt)))
+    return Run(0, Query(tuple(prompt), longest), arena, [], 0, list(drafts))
 
 
 def test_lookup_goes_on_as_the_text_last_did() -> None:
@@ -47,7 +47,9 @@ def test_log_probs_add_up_along_each_guess() -> None:
     nothing = np.zeros(0, dtype=bool)
     chunks = [Chunk(run, Prefix((), -1.0, (0,), nothing, (1, 0)), 0), Chunk(run, Prefix((2,), -0.5, (2,), nothing), 3)]
     log_probs = np.array([[-9, -0.25], [-2, -9], [-9, -9], [-9, -9]], dtype=np.float32)
-    assert log_probs_before(chunks, log_probs).tolist() == pytest.approx([-1, -1.25, -3.25, -0.5])
+    guesses = guessed(chunks)
+    assert guesses.tolist() == [1, 0, -1, -1]
+    assert log_probs_before(chunks, guesses, log_probs).tolist() == pytest.approx([-1, -1.25, -3.25, -0.5])
 
 
 def test_padding_sees_nothing_new() -> None:

@@ -1,3 +1,4 @@
+import re
 import statistics
 from pathlib import Path
 
@@ -79,6 +80,24 @@ def test_a_reply_that_decodes_is_the_only_reply_of_its_grid(name, data):
     for ids in (body, body + tail):
         cells = codec.decode(ids)
         assert cells is None or codec.reply(cells) == ids
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@given(data=st.data())
+def test_a_reply_is_a_grid_if_its_text_is_a_rectangle_of_digits(name, data):
+    codec = CODECS[name]
+    tail = REPLY[name](grid("0"))[1:]
+    common = [codec.ids[token] for token in ("0", "1", "9", "\n")]
+    ids = data.draw(
+        st.lists(st.sampled_from(common), max_size=12) | st.lists(st.sampled_from(list(codec.ids.values())))
+    )
+    ids = data.draw(st.sampled_from([ids, [*ids, *codec.reply(grid("0"))[1:]]]))
+    text = written(codec, ids)
+    lines = text[: -len(tail)].split("\n")
+    rectangle = re.fullmatch("[0-9\n]+", text[: -len(tail)]) and {len(line) for line in lines} == {len(lines[0])} != {0}
+    small = len(lines) <= 30 and len(lines[0]) <= 30
+    expected = tuple(tuple(map(int, line)) for line in lines) if rectangle and small and text.endswith(tail) else None
+    assert codec.decode(ids) == expected
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -71,10 +71,15 @@ def groups(looks: Looks) -> list[tuple[str, int]]:
 
 
 class Drafts:
-    """A grid found in one view is a guess for the same test input's other views."""
+    """A grid found in one view is a guess for the same test input's other views.
+
+    It is found again in those, and written only once.
+    """
 
     def __init__(self, looks: Looks) -> None:
         self._looks = looks
+        self._written: dict[tuple[str, int, Grid], list[tuple[int, tuple[int, ...]]]] = {}
+        """Test inputs and grids with the reply that the grid is in each look."""
         self._together: dict[tuple[str, int], list[int]] = {}
         for index, group in enumerate(groups(looks)):
             self._together.setdefault(group, []).append(index)
@@ -82,10 +87,16 @@ class Drafts:
     def __call__(self, index: int, reply: Reply) -> Iterator[tuple[int, tuple[int, ...]]]:
         grid = self._looks.grid(index, reply.tokens)
         if grid is not None:
-            look = self._looks.looks[index]
-            for other in self._together[look.task, look.test]:
-                if other != index:
-                    yield other, self._looks.reply(other, grid)
+            yield from (guess for guess in self._replies(index, grid) if guess[0] != index)
+
+    def _replies(self, index: int, grid: Grid) -> list[tuple[int, tuple[int, ...]]]:
+        """The looks at the same test input, each with the reply that the grid is there."""
+        look = self._looks.looks[index]
+        key = (look.task, look.test, grid)
+        if key not in self._written:
+            together = self._together[look.task, look.test]
+            self._written[key] = [(other, self._looks.reply(other, grid)) for other in together]
+        return self._written[key]
 
 
 def candidates_to_json(looks: Looks, found: Sequence[Found]) -> dict[str, Any]:

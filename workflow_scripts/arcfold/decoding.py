@@ -109,7 +109,7 @@ def chain(arena: Arena, tokens: Sequence[int], first: int, outputs: range, seen:
         places = np.concatenate([seen, np.arange(start, start + own)])
     return Segment(
         arena,
-        np.asarray(tokens, dtype=np.int64),
+        np.fromiter(tokens, dtype=np.int64, count=own),
         np.arange(first, first + own),
         np.asarray(outputs, dtype=np.int64),
         start,
@@ -146,11 +146,16 @@ class Decoder:
         self.pass_tokens = max(1, self.pass_tokens >> halvings)
         self.needed: torch.Tensor | None = None
         """(O,) the tokens of the running pass that somebody wants to know the successors of; None: all."""
+        self.sparing = False
+        """Whether the model's last layer hands on those alone."""
 
     @classmethod
-    def prepared(cls, model: Any) -> contextlib.AbstractContextManager[Any]:
-        """A context in which the model runs as this kind of decoder likes it."""
-        return contextlib.nullcontext()
+    def prepared(cls, model: Any) -> contextlib.AbstractContextManager[bool]:
+        """A context in which the model runs as this kind of decoder likes it.
+
+        It gives whether the model's last layer hands on the needed tokens alone.
+        """
+        return contextlib.nullcontext(False)
 
     def default_budget(self) -> int:
         return CPU_BUDGET
@@ -184,7 +189,11 @@ class Decoder:
         """(O, V) log-probabilities in fp32 behind the tokens (T,) that `outputs` numbers; 0 means all."""
         self.needed = outputs if isinstance(outputs, torch.Tensor) else None
         logits = self.model(
-            input_ids=tokens[None], position_ids=positions[None], use_cache=False, logits_to_keep=outputs, arcfold=what
+            input_ids=tokens[None],
+            position_ids=positions[None],
+            use_cache=False,
+            logits_to_keep=0 if self.sparing else outputs,
+            arcfold=what,
         ).logits
         return logits[0].float().log_softmax(-1)
 
@@ -355,9 +364,10 @@ def open_decoder(
     before = core.config._attn_implementation
     core.set_attn_implementation(ATTENTION)
     try:
-        with torch.inference_mode(), kind.prepared(core):
+        with torch.inference_mode(), kind.prepared(core) as sparing:
             decoder = kind(core, budget, halvings)
-            with _spared(decoder):
+            decoder.sparing = sparing
+            with contextlib.nullcontext() if sparing else _spared(decoder):
                 yield decoder
     finally:
         core.set_attn_implementation(before)

@@ -3,6 +3,7 @@
 A row is a living prefix. A step runs the last token of every row, compares every successor's
 probability with the threshold, and puts the successors that pass in the place of the rows, all in
 tensors of fixed shape: on a GPU it is one CUDA graph, and the host looks only after some steps.
+While they run it may do other things, but neither add rows nor move the pool.
 A step that would not fit (too many successors, no room for finished replies or in the pool)
 changes nothing and neither do those after it, until the host has made room.
 
@@ -20,12 +21,14 @@ import numpy as np
 import torch
 
 from arcfold import kernels
-from arcfold.fused_layers import StepPass
+from arcfold.fused_layers import PooledPass
 from arcfold.pool import PoolDecoder
 from arcfold.stepping import HOLD, Prepared, Queries, Rows, State, Threshold, advance, prepare
 
 SMALLEST = 32
 """Rows of the smallest step; the others are powers of 2 above it."""
+SPARE = 8
+"""Unused memory is given back before a step is recorded if less than this part of the card is free."""
 LANES = 512
 """Rows that there is memory for from the start: more of it is other memory, which recorded steps do not know."""
 
@@ -52,6 +55,22 @@ class Finished:
     log_prob: float
 
 
+@dataclasses.dataclass(frozen=True)
+class _Flight:
+    """Steps that have begun, and functions that wait for what the device says of them."""
+
+    rows: int
+    first: int
+    """The first slot that they may use."""
+    stop: int
+    """The slot behind the last that they may use."""
+    numbers: Callable[[], np.ndarray]
+    """(6 + 2 R + 3 F,) int64: counters; the rows' queries and depths; queries, depths and scores of finished replies"""
+    margins: Callable[[], np.ndarray]
+    texts: Callable[[], np.ndarray]
+    """(F, W') tokens of the finished replies"""
+
+
 class Frontier:
     """The rows on the device and the steps that move them on."""
 
@@ -75,11 +94,19 @@ class Frontier:
         self.tokens = 0
         """Tokens run so far."""
         queries = len(longest)
-        self._prompts: dict[int, tuple[int, int]] = {}
+        self._open: set[int] = set()
+        self._closed: set[int] = set()
+        self._starts, self._lengths = np.zeros((2, queries), dtype=np.int64)
+        """(queries,) where each query's prompt stands in the pool, and its tokens."""
+        self._moved = False
+        """Whether the device has not heard of some of them."""
         self._margins = np.full(queries, math.inf, dtype=np.float32)
         """The margins as they were after the last steps."""
+        self._flight: _Flight | None = None
         self._graphs: dict[tuple[int, int], torch.cuda.CUDAGraph] = {}
         self._graph_pool: Any = None
+        self._aside: Any = None
+        """The stream that steps are recorded on."""
         self._generation = decoder.generation
         self._state = State(
             Rows.new(LANES, self._width, device),
@@ -109,22 +136,27 @@ class Frontier:
 
     def open(self, query: int, start: int, length: int) -> None:
         """Tells where the prompt of a query stands in the pool, before its first row is added."""
-        self._prompts[query] = (start, length)
-        queries = self._state.queries
-        queries.start[query] = start
-        queries.length[query] = length
-        queries.margin[query] = math.inf
+        if query in self._open:
+            return
+        self._open.add(query)
+        self._starts[query], self._lengths[query] = start, length
+        self._moved = True
+        if query in self._closed:  # it starts anew
+            self._state.queries.margin[query] = math.inf
 
     def add(self, rows: Sequence[NewRow]) -> None:
-        """Puts new rows behind the living ones. Their queries must be open."""
+        """Puts new rows behind the living ones. Their queries must be open, and no steps running."""
+        self._check_idle()
+        if self._moved:
+            self._tell_prompts()
         count, total = len(self), len(self) + len(rows)
         self._grow(_rows_for(total))
         new = self._row_arrays(rows)
         for tensor, array in zip(self._state.rows.first(total), new, strict=True):
-            tensor[count:] = torch.from_numpy(array).to(self._device)
+            _write(tensor[count:], array)
         query, _, depth, *_ = new
         self.alive = np.concatenate([self.alive, query])
-        self._deepest = np.concatenate([self._deepest, self._prompt_lengths(query) + depth])
+        self._deepest = np.concatenate([self._deepest, self._lengths[query] + depth])
         self._needed = max(self._needed, total)
 
     def _row_arrays(self, rows: Sequence[NewRow]) -> tuple[np.ndarray, ...]:
@@ -143,14 +175,26 @@ class Frontier:
             text,
         )
 
-    def _prompt_lengths(self, queries: np.ndarray) -> np.ndarray:
-        return np.array([self._prompts[query][1] for query in queries.tolist()], dtype=np.int64)
+    def _tell_prompts(self) -> None:
+        _write(self._state.queries.start, self._starts)
+        _write(self._state.queries.length, self._lengths)
+        self._moved = False
+
+    def _check_idle(self) -> None:
+        if self._flight is not None:
+            raise ValueError("steps are running, expected none")
 
     def close(self, query: int) -> float:
-        """Forgets a query, its living rows too, and returns the smallest margin of its decisions here."""
-        if self._prompts.pop(query, None) is None:  # it never had a row
+        """Forgets a query and returns the smallest margin of its decisions here.
+
+        Its living rows go too; if it has any, no steps may be running.
+        """
+        if query not in self._open:  # it never had a row
             return math.inf
+        self._open.remove(query)
+        self._closed.add(query)
         if (self.alive == query).any():
+            self._check_idle()
             kept = np.flatnonzero(self.alive != query)
             where = torch.from_numpy(kept).to(self._device)
             for tensor in self._state.rows:
@@ -160,52 +204,81 @@ class Frontier:
         return float(self._margins[query])
 
     def collect(self) -> None:
-        """Moves together what open prompts and living rows use of the pool."""
+        """Moves together what open prompts and living rows use of the pool. No steps may be running."""
+        self._check_idle()
         decoder, count = self._decoder, len(self)
         held = np.zeros(decoder.slots, dtype=bool)
         held[0] = True
-        for start, length in self._prompts.values():
-            held[start : start + length] = True
+        for query in self._open:
+            held[self._starts[query] : self._starts[query] + self._lengths[query]] = True
         live = torch.from_numpy(held).to(self._device)
         place = torch.arange(self._width, device=self._device)
-        row, starts = self._state.rows.first(count), self._state.queries.start
+        row = self._state.rows.first(count)
         live[row.table[place < row.depth[:, None] - 1].long()] = True
         moved = decoder.compact(live)
         row.table.copy_(moved[row.table.long()])
-        starts.copy_(moved[starts])
-        first = starts.tolist()
-        self._prompts = {query: (first[query], length) for query, (_, length) in self._prompts.items()}
+        self._starts = moved.cpu().numpy()[self._starts]
+        self._moved = True
 
-    def steps(self, count: int) -> list[Finished]:
-        """Up to `count` steps, and the replies that they finished. Looks at the device once, at the end."""
+    def begin(self, count: int) -> None:
+        """Begins up to `count` steps of the living rows, of which there must be some, and does not wait for them.
+
+        The slots that they may use, from the pool's first free one on, count as handed out until `settle`.
+        """
+        self._check_idle()
         decoder = self._decoder
         rows = _rows_for(max(len(self) + len(self) // 4, self._needed))
         self._grow(rows)
         deepest = _rows_for(int(self._deepest.max()) + count, kernels.PART // 2)
-        counters = self._state.counters
-        counters.copy_(torch.tensor([len(self), 0, 0, decoder.used, 0, 0]))
+        state, first = self._state, decoder.used
+        if self._moved:
+            self._tell_prompts()
+        _write(state.counters, np.array([len(self), 0, 0, first, 0, 0], dtype=np.int64))
         step = self._graph(rows, deepest)
         for _ in range(count):
             step()
-        row = self._state.rows.first(rows)
-        found = torch.cat([counters, row.query, row.depth]).cpu().numpy()
-        self._margins = self._state.queries.margin.cpu().numpy()
-        living, want, ended, used, *_ = found[: len(counters)].tolist()
-        queries, depths = found[len(counters) :].reshape(2, rows)[:, :living]
-        self.tokens += used - decoder.used
-        decoder.used = used
+        decoder.used += min(rows * count, decoder.free)
+        row, done = state.rows.first(rows), state.done.first(len(state.done.query) - 1)
+        width = int((self._deepest - self._lengths[self.alive]).max()) + count
+        parts = [state.counters, row.query, row.depth, done.query, done.depth, done.score.view(torch.int64)]
+        self._flight = _Flight(
+            rows,
+            first,
+            decoder.used,
+            decoder.fetch(torch.cat(parts)),
+            decoder.fetch(state.queries.margin.clone()),
+            decoder.fetch(done.text[:, :width].clone()),
+        )
+
+    def settle(self) -> list[Finished]:
+        """Waits for the steps that have begun, if any have, and returns the replies that they finished."""
+        flight, decoder = self._flight, self._decoder
+        if flight is None:
+            return []
+        self._flight = None
+        numbers = flight.numbers()
+        self._margins = flight.margins()
+        living, want, ended, used, *_ = numbers[: len(self._state.counters)].tolist()
+        of_rows, of_done = np.split(numbers[len(self._state.counters) :], [2 * flight.rows])
+        queries, depths = of_rows.reshape(2, flight.rows)[:, :living]
+        self.tokens += used - flight.first
+        if decoder.used == flight.stop:
+            decoder.used = used
+        else:  # others were handed out behind them
+            decoder.garbage += flight.stop - used
         self._needed = want
         self.alive = queries
-        self._deepest = self._prompt_lengths(queries) + depths
-        return self._finished(ended)
+        self._deepest = self._lengths[queries] + depths
+        return self._finished(ended, of_done.reshape(3, -1), flight.texts())
 
-    def _finished(self, count: int) -> list[Finished]:
-        if not count:
-            return []
-        queries, _, depths, scores, _, texts = (tensor.tolist() for tensor in self._state.done.first(count))
+    def _finished(self, count: int, numbers: np.ndarray, texts: np.ndarray) -> list[Finished]:
+        """The first `count` replies of (3, F) queries, depths and scores, the latter's bits, and texts (F, W')."""
+        queries, depths, scores = numbers[:, :count]
         return [
-            Finished(query, (*text[:depth], self._threshold.end), score)
-            for query, depth, score, text in zip(queries, depths, scores, texts, strict=True)
+            Finished(query, (*text[:depth].tolist(), self._threshold.end), score)
+            for query, depth, score, text in zip(
+                queries.tolist(), depths.tolist(), scores.view(np.float64).tolist(), texts[:count], strict=True
+            )
         ]
 
     def _graph(self, rows: int, deepest: int) -> Callable[[], None]:
@@ -224,19 +297,33 @@ class Frontier:
         self._graph_pool = None  # the memory that graphs share goes with the last of them
 
     def _record(self, rows: int, deepest: int) -> torch.cuda.CUDAGraph:
-        """Records one step; the run before it, which compiles kernels, is held from changing anything."""
+        """Records one step; the run before it, which compiles kernels, is held from changing anything.
+
+        torch.cuda.graph would wait for the device and give all unused memory back, which the next passes had
+        to ask for again: that is done only where memory is short.
+        """
         counters = self._state.counters
         before = counters.clone()
         counters[HOLD] = 1
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
+        here = torch.cuda.current_stream()
+        if self._aside is None:
+            self._aside = torch.cuda.Stream()
+        self._aside.wait_stream(here)
+        with torch.cuda.stream(self._aside):
             self._step(rows, deepest)
-        torch.cuda.current_stream().wait_stream(stream)
+        here.wait_stream(self._aside)
         counters.copy_(before)
+        free, total = torch.cuda.mem_get_info(self._device)
+        if free < total // SPARE:
+            torch.cuda.synchronize()
+            torch.cuda.empty_cache()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._graph_pool):
-            self._step(rows, deepest)
+        with torch.cuda.stream(self._aside):
+            graph.capture_begin(*(() if self._graph_pool is None else (self._graph_pool,)))
+            try:
+                self._step(rows, deepest)
+            finally:
+                graph.capture_end()
         self._graph_pool = graph.pool()
         return graph
 
@@ -249,7 +336,7 @@ class Frontier:
         advance(state, rows, decoder.slots, log_probs, self._threshold)
 
 
-class _FrontierPass(StepPass):
+class _FrontierPass(PooledPass):
     """One step's attention: each row to its prompt, which it shares, and to its own slots."""
 
     def __init__(self, decoder: PoolDecoder, prepared: Prepared, table: torch.Tensor, deepest: int) -> None:
@@ -263,6 +350,12 @@ class _FrontierPass(StepPass):
     def look(self, layer: int, query: torch.Tensor, scale: float) -> torch.Tensor:
         keys, values = self.pool(layer)
         return kernels.decode(query, keys, values, *self._rows, scale)
+
+
+def _write(target: torch.Tensor, array: np.ndarray) -> None:
+    """Copies an array into a tensor; to a GPU from pinned memory, so that the host need not wait."""
+    source = torch.from_numpy(array)
+    target.copy_(source.pin_memory() if target.is_cuda else source, non_blocking=True)
 
 
 def _rows_for(count: int, smallest: int = SMALLEST) -> int:

@@ -1,9 +1,9 @@
-"""A decoding step's layers in ten kernels each instead of twenty, for transformers models like Llama.
+"""A pass's layers in ten kernels each instead of twenty, for transformers models like Llama.
 
 The query, key and value projections become one product, as do the two of the feed-forward block, and
-`layer_kernels` has what lies between. A layer is replaced only for steps of a frontier, only if it
-is of a known class made of plain parts, and only after it has given the same as the original on random numbers.
-Everything else (prompts, drafts, other models) runs as transformers wrote it.
+`layer_kernels` has what lies between. Layers are replaced only for passes over a pool, only if they
+are of a known class made of plain parts, and only after one has given the same as the original on random numbers.
+Everything else (arenas, other models) runs as transformers wrote it.
 
 Shapes: as in `layer_kernels`.
 """
@@ -31,18 +31,23 @@ ROWS = 8
 """Rows of the comparison with the original."""
 
 
-class StepPass:
-    """A pass of one token a row, whose keys and values go to the slots of a pool."""
+class PooledPass:
+    """A pass whose keys and values go to the slots of a pool; a row is a token."""
 
     slots: torch.Tensor
     """(R,) where each row's keys and values go."""
+
+    @property
+    def needed(self) -> torch.Tensor | None:
+        """(O,) the rows that somebody wants to know the successors of; None: all."""
+        return None
 
     def pool(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The keys and values (K, M, D) of a layer."""
         raise NotImplementedError
 
     def look(self, layer: int, query: torch.Tensor, scale: float) -> torch.Tensor:
-        """Attention (R, H, D) of queries (H, R, D) to what each row sees, its own token stored before."""
+        """Attention (R, H, D) of queries (H, R, D) to what each row sees, the pass's own tokens stored before."""
         raise NotImplementedError
 
     def attend(
@@ -57,7 +62,8 @@ class StepPass:
 def fused_layers(model: Any) -> Iterator[int]:
     """Replaces a transformers model's layers until its end; yields their number, all or 0.
 
-    The model's attention function must be ours (`decoding.open_decoder`).
+    They take no passes but `PooledPass`, and the last of them hands on the needed rows alone. The model's
+    attention function must be ours (`decoding.open_decoder`).
     """
     decoder = model.get_decoder()
     layers = list(getattr(decoder, "layers", ()))
@@ -71,7 +77,9 @@ def fused_layers(model: Any) -> Iterator[int]:
     with contextlib.ExitStack() as stack:
         passed = _Passed()
         norms = [*(layer.input_layernorm for layer in layers[1:]), decoder.norm]
-        made = [_Layer(layer, after, passed, stack) for layer, after in zip(layers, norms, strict=True)]
+        made = [
+            _Layer(layer, after, layer is layers[-1], passed, stack) for layer, after in zip(layers, norms, strict=True)
+        ]
         if not _agrees(model, made[0]):
             yield 0
             return
@@ -98,12 +106,13 @@ class _Passed:
 class _Layer:
     """One layer with its projections joined."""
 
-    def __init__(self, layer: Any, after: Any, passed: _Passed, stack: contextlib.ExitStack) -> None:
-        """after: the norm that follows the layer"""
+    def __init__(self, layer: Any, after: Any, last: bool, passed: _Passed, stack: contextlib.ExitStack) -> None:
+        """after: the norm that follows the layer; last: whether no other layer sees its states"""
         attention, block = layer.self_attn, layer.mlp
         self.layer = layer
         self.original = layer.forward
         self._after = after
+        self._last = last
         self._passed = passed
         self._index = int(attention.layer_idx)
         self._scale = float(attention.scaling)
@@ -121,26 +130,29 @@ class _Layer:
         self.layer.forward = self.forward
         stack.callback(vars(self.layer).pop, "forward")
 
-    def forward(self, hidden_states: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
-        """The layer's forward in transformers: states (1, R, E) to (1, R, E)."""
-        what = options.get("arcfold")
-        if isinstance(what, StepPass) and not arguments:
-            return self.step(hidden_states, options["position_embeddings"], what)
-        return self.original(hidden_states, *arguments, **options)
-
-    def step(self, hidden: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor], what: StepPass) -> torch.Tensor:
-        """The same for one step of a frontier."""
-        layer, states = self.layer, hidden[0]  # (R, E)
-        normed = self._passed.take(hidden)
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        *,
+        position_embeddings: tuple[torch.Tensor, torch.Tensor],
+        arcfold: PooledPass,
+        **_: Any,
+    ) -> torch.Tensor:
+        """The layer's forward in transformers: states (1, R, E) to (1, R, E); for the last layer (1, O, E)."""
+        what = arcfold
+        layer, states = self.layer, hidden_states[0]  # (R, E)
+        normed = self._passed.take(hidden_states)
         if normed is None:
             before = layer.input_layernorm
             normed = kernels.rms_norm(states, before.weight, before.variance_epsilon)
-        cos, sin = angles
+        cos, sin = position_embeddings
         keys, values = what.pool(self._index)
         mixed = self._mixed(normed)
         query = rotate_and_store(mixed, self._heads, cos[0], sin[0], self._norm, what.slots, keys, values)
-        attended = what.look(self._index, query.transpose(0, 1), self._scale)  # (R, H, D)
-        change = layer.self_attn.o_proj(attended.flatten(1))
+        attended = what.look(self._index, query.transpose(0, 1), self._scale).flatten(1)  # (R, H * D)
+        if self._last and what.needed is not None:  # others see a row through its keys and values alone
+            states, attended = states[what.needed], attended[what.needed]
+        change = layer.self_attn.o_proj(attended)
         between = layer.post_attention_layernorm
         states, normed = add_norm(states, change, between.weight, between.variance_epsilon)
         change = layer.mlp.down_proj(gate(self._halves(normed)))
@@ -194,7 +206,9 @@ def _is_plain(layer: Any) -> bool:
 
 
 def _is_norm(norm: Any) -> bool:
-    return isinstance(getattr(norm, "weight", None), torch.Tensor) and hasattr(norm, "variance_epsilon")
+    """Whether a module is a root mean square normalization that nobody has changed."""
+    plain = isinstance(getattr(norm, "weight", None), torch.Tensor) and hasattr(norm, "variance_epsilon")
+    return plain and "forward" not in vars(norm)
 
 
 def _install_last_norm(norm: Any, passed: _Passed, stack: contextlib.ExitStack) -> None:
@@ -205,16 +219,12 @@ def _install_last_norm(norm: Any, passed: _Passed, stack: contextlib.ExitStack) 
         normed = passed.take(states)
         return before(states) if normed is None else normed[None]
 
-    own = "forward" in vars(norm)
     norm.forward = forward
-    if own:
-        stack.callback(setattr, norm, "forward", before)
-    else:
-        stack.callback(vars(norm).pop, "forward")
+    stack.callback(vars(norm).pop, "forward")
 
 
-class _Probe(StepPass):
-    """A step whose rows see each other in order, for the comparison."""
+class _Probe(PooledPass):
+    """A pass whose rows see each other in order, for the comparison."""
 
     def __init__(self, model: Any) -> None:
         layout = layout_of(model)
@@ -256,7 +266,7 @@ def _same(model: Any, made: _Layer) -> bool:
     if not isinstance(expected, torch.Tensor):
         return False
     stored = what.keys.clone(), what.values.clone()
-    found = made.step(states, angles, what)
+    found = made.forward(states, position_embeddings=angles, arcfold=what)
     made._passed.take(found)
     pairs = [(found, expected), (what.keys, stored[0]), (what.values, stored[1])]
     allowed = max(1e-4, 8 * torch.finfo(layout.dtype).eps)

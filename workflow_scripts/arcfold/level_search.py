@@ -11,7 +11,6 @@ Shapes: B outputs of a pass (living prefixes, and every token along a guess), V 
 from __future__ import annotations
 
 import bisect
-import itertools
 import math
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
@@ -19,13 +18,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from arcfold.decoding import Segment
-from arcfold.frontier import Frontier, NewRow
+from arcfold.frontier import Finished, Frontier, NewRow
 from arcfold.pool import PoolDecoder
 from arcfold.prefixes import (
     LONGEST_LOOKUP,
     Chunk,
     Prefix,
     Run,
+    guessed,
     log_probs_before,
     one_segment,
     padded,
@@ -116,8 +116,7 @@ class LevelSearch:
     def _start(self, number: int) -> Run:
         query = self.queries[number]
         arena = self.decoder.arena(self._capacity(number))
-        text = "".join(map(chr, query.prompt))
-        run = Run(number, query, arena, [], self.reserved[number], self._drafts_of(number), text)
+        run = Run(number, query, arena, [], self.reserved[number], self._drafts_of(number))
         run.prefixes.append(Prefix((), 0.0, query.prompt, np.zeros(0, dtype=bool), self._guess(run, ())))
         return run
 
@@ -185,7 +184,8 @@ class LevelSearch:
         """Compares every successor's probability with min_prob and follows those that are probable enough."""
         chunks, log_probs = launched.chunks, launched.log_probs()  # (B, V)
         begins = np.cumsum([0, *(chunk.outputs for chunk in chunks[:-1])])
-        before = log_probs_before(chunks, log_probs)  # (B,)
+        guesses = guessed(chunks)
+        before = log_probs_before(chunks, guesses, log_probs)  # (B,)
         only_end = np.concatenate([chunk.only_end() for chunk in chunks])
         gap = log_probs - (self.log_min - before).astype(np.float32)[:, None]  # (B, V)
         nearest = np.where(only_end, np.abs(gap[:, self.end]), np.abs(gap).min(1))
@@ -193,6 +193,8 @@ class LevelSearch:
         alive = gap >= 0
         alive[only_end, : self.end] = False
         alive[only_end, self.end + 1 :] = False
+        followed = guesses >= 0  # a prefix that goes on as was guessed stands in the outputs already
+        alive[followed, guesses[followed]] = False
         rows, tokens = alive.nonzero()
         of = np.searchsorted(begins, rows, side="right") - 1
         values = before[rows] + log_probs[rows, tokens]
@@ -214,12 +216,12 @@ class LevelSearch:
         return run.drafted(tokens) or run.lookup(tokens, self.end)
 
     def _follow(self, chunk: Chunk, step: int, token: int, log_prob: float) -> None:
-        """Keeps a successor that is probable enough: `token` after `step` tokens of the chunk's guess."""
+        """Keeps a successor that is probable enough and was not guessed: `token` after `step` tokens of a guess."""
         run, prefix = chunk.run, chunk.prefix
         tokens = (*prefix.tokens, *prefix.guess[:step], token)
         if token == self.end:
             self._reply(run, Reply(tokens, log_prob))
-        elif step == len(prefix.guess) or prefix.guess[step] != token:
+        else:
             seen = padded(prefix.seen, chunk.start + len(prefix.pending) + step)
             seen[chunk.start :] = True
             run.prefixes.append(Prefix(tokens, log_prob, (token,), seen, self._guess(run, tokens)))
@@ -231,7 +233,7 @@ class LevelSearch:
         if self.drafts is None:
             return
         for other, guess in self.drafts(run.number, reply):
-            tokens = tuple(itertools.takewhile(lambda token: token != self.end, guess))
+            tokens = guess[: guess.index(self.end)] if self.end in guess else guess
             if other not in self.found and all(tokens != known for _, known in self.proposed[other]):
                 bisect.insort(self.proposed[other], (-reply.log_prob, tokens))
         self.waiting.release(run.number)
@@ -265,29 +267,42 @@ class LevelSearch:
 
 
 class PoolSearch(LevelSearch):
-    """On a GPU: passes are for prompts and drafts, everything else is decoded on the device, many steps at a time."""
+    """On a GPU: passes are for prompts and drafts, everything else is decoded on the device, many steps at a time.
+
+    The device is never without work for as long as there is some. A burst of steps begins as soon as the one
+    before has ended, passes stand behind it, and meanwhile the host looks at the replies of the burst before and
+    at the passes that ran before it. What it learns of them joins in the next burst but one. The order depends on
+    results alone, never on who is faster.
+    """
 
     staged = True
+    burst = BURST
     decoder: PoolDecoder
     frontier: Frontier | None = None
-    garbage = 0
-    """Slots at least that queries left behind since the pool was last tidied."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.flying: list[Launched] = []
+        """Passes that have begun and were not looked at."""
+        self.ready: list[NewRow] = []
+        """Prefixes for the frontier, which takes them between two bursts."""
 
     def run(self) -> list[Found]:
-        self.decoder.expect(sum(self.reserved) + BURST * len(self.queries))
+        self.decoder.expect(sum(self.reserved) + self.burst * len(self.queries))
         return super().run()
 
     def _advance(self) -> None:
-        flying: Launched | None = None
-        while True:  # the next pass is on its way to the device while the last one is judged
-            launched = self._launch()
-            if flying is not None:
-                self._judge(flying)
-            elif launched is None:
-                break
-            flying = launched
-        if self.frontier is not None and len(self.frontier):
+        self._passes()
+        if self.frontier is not None:
             self._steps(self.frontier)
+
+    def _passes(self) -> None:
+        """Looks at the passes that ran before the burst that is running, and begins those that are to follow it."""
+        flown, self.flying = self.flying, []
+        for launched in flown:
+            self._judge(launched)
+        while (begun := self._launch()) is not None:
+            self.flying.append(begun)
 
     def _segments(self, run: Run) -> tuple[list[Segment], list[Chunk]]:
         chunks = []
@@ -305,33 +320,54 @@ class PoolSearch(LevelSearch):
         if self.frontier is None:
             longest = [query.longest for query in self.queries]
             self.frontier = Frontier(self.decoder, longest, Threshold(self.end, self.log_min))
-        rows: list[NewRow] = []
         for run in {chunk.run.number: chunk.run for chunk in launched.chunks}.values():
             ready = [prefix for prefix in run.prefixes if not prefix.guess]
             run.prefixes = [prefix for prefix in run.prefixes if prefix.guess]
             if ready:
                 self.frontier.open(run.number, run.arena.base, len(run.query.prompt))
-                rows += [_new_row(run, prefix) for prefix in ready]
-        if rows:
-            self.frontier.add(rows)
+                self.ready += [_new_row(run, prefix) for prefix in ready]
 
     def _steps(self, frontier: Frontier) -> None:
-        """Some steps of the frontier, and room in the pool for the next ones."""
+        """Waits for the burst that is running, begins the next one, and looks at the replies of the former."""
+        finished = self._settle(frontier)
         if self.decoder.free < len(frontier):
+            self._note_replies(finished)
+            finished = []
             self._make_room(frontier)
-        runs = {run.number: run for run in self.running}
+        if len(frontier):
+            frontier.begin(self.burst)
+            self.passes += self.burst
+        self._note_replies(finished)
+
+    def _settle(self, frontier: Frontier) -> list[Finished]:
+        """Waits for the burst that is running and lets the frontier take what is ready; the replies that ended."""
         before = frontier.tokens
-        for reply in frontier.steps(BURST):
-            self._reply(runs[reply.query], Reply(reply.tokens, reply.log_prob))
-        self.passes += BURST
+        finished = frontier.settle()
         self.tokens += frontier.tokens - before
+        if self.ready:
+            frontier.add(self.ready)
+            self.ready = []
+        return finished
+
+    def _note_replies(self, finished: Sequence[Finished]) -> None:
+        runs = {run.number: run for run in self.running}
+        for reply in finished:
+            self._reply(runs[reply.query], Reply(reply.tokens, reply.log_prob))
+
+    def _land(self, frontier: Frontier) -> None:
+        """Waits until nothing runs and all living prefixes stand in the frontier: only then the pool may move."""
+        self._note_replies(self._settle(frontier))
+        while self.flying or any(run.prefixes for run in self.running):
+            self._passes()
+        self._settle(frontier)
 
     def _make_room(self, frontier: Frontier) -> None:
         """Room for a step: by moving together what is used, by sending queries back, by a larger pool."""
-        self._collect(frontier)
+        self._land(frontier)
+        frontier.collect()
         while self.decoder.free < 2 * len(frontier) and len(self.running) > 1:
             self._send_back()
-            self._collect(frontier)
+            frontier.collect()
         if self.decoder.free < 2 * len(frontier):
             self.decoder.grow(self.decoder.slots * 3 // 2 + len(frontier))
 
@@ -345,23 +381,29 @@ class PoolSearch(LevelSearch):
     def _drafts_of(self, number: int) -> list[tuple[float, tuple[int, ...]]]:
         return list(self.proposed[number])  # later ones have no room in the stretch that was measured for these
 
-    def _has_room(self, number: int) -> bool:
-        need = self._capacity(number) + BURST * len(self.running)
-        worth = self.garbage >= max(need, self.decoder.slots // 16)  # tidying moves all that is in use
-        settled = not any(run.prefixes for run in self.running)
-        if self.decoder.free < need and worth and settled and self.frontier is not None:
-            self._collect(self.frontier)
-        return self.decoder.free >= need
+    def _admit(self) -> None:
+        if self.waiting and self.frontier is not None:
+            need = self._need(self.waiting.first())
+            worth = self.decoder.garbage >= max(need, self.decoder.slots // 16)  # tidying moves all that is in use
+            if self.decoder.free < need and worth:
+                self._land(self.frontier)
+                self.frontier.collect()
+        super()._admit()
 
-    def _collect(self, frontier: Frontier) -> None:
-        frontier.collect()
-        self.garbage = 0
+    def _need(self, number: int) -> int:
+        """Slots that have to be free for a query to start."""
+        return self._capacity(number) + self.burst * len(self.running)
+
+    def _has_room(self, number: int) -> bool:
+        return self.decoder.free >= self._need(number)
 
     def _alive(self) -> set[int]:
-        return super()._alive() | (set() if self.frontier is None else set(self.frontier.alive.tolist()))
+        flying = {chunk.run.number for launched in self.flying for chunk in launched.chunks}
+        stepping = () if self.frontier is None else self.frontier.alive.tolist()
+        return super()._alive() | flying | {row.query for row in self.ready} | set(stepping)
 
     def _close(self, run: Run) -> float:
-        self.garbage += run.arena.capacity
+        self.decoder.garbage += run.arena.capacity
         return math.inf if self.frontier is None else self.frontier.close(run.number)
 
 

@@ -18,7 +18,7 @@ import torch
 
 from arcfold import kernels
 from arcfold.decoding import ArenaDecoder, Decoder, Pass, Segment, weight_bytes
-from arcfold.fused_layers import fused_layers
+from arcfold.fused_layers import PooledPass, fused_layers
 from arcfold.fusing import fused
 
 GPU_PASS = 32768
@@ -59,14 +59,16 @@ class PoolDecoder(Decoder):
         """M."""
         self.used = 1
         """Slots handed out, slot 0 among them."""
+        self.garbage = 0
+        """Slots at least that nobody uses any more, of those that were handed out since the last `compact`."""
         self.generation = 0
         """Rises whenever the pool moves to other memory."""
 
     @classmethod
     @contextlib.contextmanager
-    def prepared(cls, model: Any) -> Iterator[None]:
-        with fused(model), fused_layers(model):
-            yield
+    def prepared(cls, model: Any) -> Iterator[bool]:
+        with fused_layers(model) as layers, contextlib.nullcontext() if layers else fused(model):
+            yield layers > 0
 
     def default_budget(self) -> int:
         """Four fifths of what the weights leave of the card, less if others hold some of it.
@@ -95,7 +97,7 @@ class PoolDecoder(Decoder):
         return region
 
     def clear(self) -> None:
-        self.used = 1
+        self.used, self.garbage = 1, 0
 
     def grow(self, slots: int) -> None:
         """Gives the pool at least `slots` slots, one layer after the other."""
@@ -118,14 +120,14 @@ class PoolDecoder(Decoder):
         kept = live.nonzero().flatten()
         for store in (*self.keys, *self.values):
             store[:, : len(kept)] = store[:, kept]
-        self.used = len(kept)
+        self.used, self.garbage = len(kept), 0
         return live.cumsum(0) - 1
 
     def _pass(self, segments: Sequence[Segment]) -> Pass:
         return _PoolPass(segments, self)
 
 
-class _PoolPass:
+class _PoolPass(PooledPass):
     """One pass over segments in regions of the pool."""
 
     def __init__(self, segments: Sequence[Segment], decoder: PoolDecoder) -> None:
@@ -137,12 +139,17 @@ class _PoolPass:
             decoder.layout.device,
         )
 
-    def attend(
-        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None
-    ) -> torch.Tensor:
-        keys, values = self._decoder.keys[layer], self._decoder.values[layer]
-        kernels.store(keys, values, self._plan.own, key[0], value[0])
-        return kernels.extend(query[0], keys, values, self._plan, scale or query.shape[-1] ** -0.5)[None]
+        self.slots = self._plan.own
+
+    @property
+    def needed(self) -> torch.Tensor | None:
+        return self._decoder.needed
+
+    def pool(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._decoder.keys[layer], self._decoder.values[layer]
+
+    def look(self, layer: int, query: torch.Tensor, scale: float) -> torch.Tensor:
+        return kernels.extend(query, *self.pool(layer), self._plan, scale)
 
 
 def decoder_kind(model: torch.nn.Module, engine: str | None) -> type[Decoder]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -53,12 +54,15 @@ class Run:
     """Tokens that its arena is expected to need."""
     drafts: list[tuple[float, tuple[int, ...]]]
     """(-log-probability where it was found, tokens without the end), sorted."""
-    text: str
-    """The prompt, a character for each token."""
     replies: list[Reply] = field(default_factory=list)
     margin: float = math.inf
     stride: int = 4
     """Tokens that are guessed from the text itself: more after guesses that held, fewer after others."""
+
+    @cached_property
+    def text(self) -> str:
+        """The prompt, a character for each token."""
+        return "".join(map(chr, self.query.prompt))
 
     def drafted(self, tokens: tuple[int, ...]) -> tuple[int, ...]:
         """The rest of the first draft that begins with `tokens`, cut to the longest reply."""
@@ -108,7 +112,7 @@ class Chunk:
 
 def one_segment(run: Run, prefix: Prefix) -> Segment:
     """A segment of a prefix's pending tokens and its guess."""
-    tokens = [*prefix.pending, *prefix.guess]
+    tokens = prefix.pending + prefix.guess
     first = len(run.query.prompt) + len(prefix.tokens) - len(prefix.pending)
     return chain(run.arena, tokens, first, range(len(prefix.pending) - 1, len(tokens)), np.flatnonzero(prefix.seen))
 
@@ -142,10 +146,14 @@ def padded(seen: np.ndarray, length: int) -> np.ndarray:
     return longer
 
 
-def log_probs_before(chunks: Sequence[Chunk], log_probs: np.ndarray) -> np.ndarray:
-    """(B,) the log-probability of each output's prefix, in fp64, from log_probs (B, V)."""
-    guesses = np.concatenate([[*chunk.prefix.guess, 0] for chunk in chunks]).astype(np.int64)
-    gained = np.take_along_axis(log_probs, guesses[:, None], 1)[:, 0].astype(np.float64)
+def guessed(chunks: Sequence[Chunk]) -> np.ndarray:
+    """(B,) the token that is guessed behind each output; -1 where a guess is over."""
+    return np.concatenate([[*chunk.prefix.guess, -1] for chunk in chunks]).astype(np.int64)
+
+
+def log_probs_before(chunks: Sequence[Chunk], guesses: np.ndarray, log_probs: np.ndarray) -> np.ndarray:
+    """(B,) the log-probability of each output's prefix, in fp64, from guesses (B,) and log_probs (B, V)."""
+    gained = np.take_along_axis(log_probs, np.maximum(guesses, 0)[:, None], 1)[:, 0].astype(np.float64)
     before = np.empty(len(guesses))
     begin = 0
     for chunk in chunks:

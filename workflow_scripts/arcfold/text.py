@@ -103,8 +103,14 @@ class Codec:
         return self.format.longest_reply
 
     @cached_property
-    def _colours(self) -> dict[int, int]:
-        return {self.ids[str(colour)]: colour for colour in range(N_COLOURS)}
+    def _cells(self) -> list[int]:
+        """The id of each colour."""
+        return self._ids([str(colour) for colour in range(N_COLOURS)])
+
+    @cached_property
+    def _bytes(self) -> dict[int, int]:
+        """For each id that stands in a grid its byte: the colour, or the newline, which is no colour."""
+        return {**{number: colour for colour, number in enumerate(self._cells)}, self.ids[NEWLINE]: ord(NEWLINE)}
 
     @cached_property
     def _start(self) -> list[int]:
@@ -115,10 +121,10 @@ class Codec:
 
     def _rows(self, grid: Grid) -> list[int]:
         made: list[int] = []
-        for place, row in enumerate(grid):
-            if place:
-                made.append(self.ids[NEWLINE])
-            made += [self.ids[str(cell)] for cell in row]
+        for row in grid:
+            made += map(self._cells.__getitem__, row)
+            made.append(self.ids[NEWLINE])
+        made.pop()
         return made
 
     def question(self, grid: Grid) -> list[int]:
@@ -137,15 +143,12 @@ class Codec:
         tail = self._ids(self.format.after_output)
         if list(reply[len(reply) - len(tail) :]) != tail:
             return None
-        rows: list[list[int]] = [[]]
-        for token in reply[: len(reply) - len(tail)]:
-            if token == self.ids[NEWLINE]:
-                rows.append([])
-            elif token in self._colours:
-                rows[-1].append(self._colours[token])
-            else:
-                return None
-        return None if grid_problem(rows) else tuple(tuple(row) for row in rows)
+        try:
+            body = bytes(map(self._bytes.__getitem__, reply[: len(reply) - len(tail)]))
+        except KeyError:  # a token that stands in no grid
+            return None
+        rows = tuple(map(tuple, body.split(NEWLINE.encode())))
+        return None if grid_problem(rows) else rows
 
     def demonstrations(self, pairs: Sequence[Pair]) -> Encoded:
         """The head of a prompt with these pairs, every output known."""
