@@ -109,7 +109,7 @@ def chain(arena: Arena, tokens: Sequence[int], first: int, outputs: range, seen:
         places = np.concatenate([seen, np.arange(start, start + own)])
     return Segment(
         arena,
-        np.fromiter(tokens, dtype=np.int64, count=own),
+        np.asarray(tokens, dtype=np.int64),
         np.arange(first, first + own),
         np.asarray(outputs, dtype=np.int64),
         start,

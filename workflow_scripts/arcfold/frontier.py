@@ -27,8 +27,6 @@ from arcfold.stepping import HOLD, Prepared, Queries, Rows, State, Threshold, ad
 
 SMALLEST = 32
 """Rows of the smallest step; the others are powers of 2 above it."""
-SPARE = 8
-"""Unused memory is given back before a step is recorded if less than this part of the card is free."""
 LANES = 512
 """Rows that there is memory for from the start: more of it is other memory, which recorded steps do not know."""
 
@@ -105,8 +103,6 @@ class Frontier:
         self._flight: _Flight | None = None
         self._graphs: dict[tuple[int, int], torch.cuda.CUDAGraph] = {}
         self._graph_pool: Any = None
-        self._aside: Any = None
-        """The stream that steps are recorded on."""
         self._generation = decoder.generation
         self._state = State(
             Rows.new(LANES, self._width, device),
@@ -297,33 +293,19 @@ class Frontier:
         self._graph_pool = None  # the memory that graphs share goes with the last of them
 
     def _record(self, rows: int, deepest: int) -> torch.cuda.CUDAGraph:
-        """Records one step; the run before it, which compiles kernels, is held from changing anything.
-
-        torch.cuda.graph would wait for the device and give all unused memory back, which the next passes had
-        to ask for again: that is done only where memory is short.
-        """
+        """Records one step; the run before it, which compiles kernels, is held from changing anything."""
         counters = self._state.counters
         before = counters.clone()
         counters[HOLD] = 1
-        here = torch.cuda.current_stream()
-        if self._aside is None:
-            self._aside = torch.cuda.Stream()
-        self._aside.wait_stream(here)
-        with torch.cuda.stream(self._aside):
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
             self._step(rows, deepest)
-        here.wait_stream(self._aside)
+        torch.cuda.current_stream().wait_stream(stream)
         counters.copy_(before)
-        free, total = torch.cuda.mem_get_info(self._device)
-        if free < total // SPARE:
-            torch.cuda.synchronize()
-            torch.cuda.empty_cache()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.stream(self._aside):
-            graph.capture_begin(*(() if self._graph_pool is None else (self._graph_pool,)))
-            try:
-                self._step(rows, deepest)
-            finally:
-                graph.capture_end()
+        with torch.cuda.graph(graph, pool=self._graph_pool):
+            self._step(rows, deepest)
         self._graph_pool = graph.pool()
         return graph
 

@@ -66,10 +66,12 @@ def extend_plan(lists: list[np.ndarray], lengths: list[int], groups: int, device
     tiles = tiles[np.argsort(-(tiles[:, 3] + tiles[:, 4]), kind="stable")]
     own = np.concatenate([slots[len(slots) - count :] for slots, count in zip(lists, lengths, strict=True)])
 
-    def there(array: np.ndarray, dtype: type[np.integer]) -> torch.Tensor:
-        return to_device(np.ascontiguousarray(array, dtype=dtype), device)
+    def there(array: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
+        return to_device(np.ascontiguousarray(array), device).to(dtype)
 
-    return ExtendPlan(there(np.concatenate(lists), np.int32), there(own, np.int64), segments, there(tiles, np.int32))
+    return ExtendPlan(
+        there(np.concatenate(lists), torch.int32), there(own, torch.int64), segments, there(tiles, torch.int32)
+    )
 
 
 def extend(

@@ -112,7 +112,7 @@ class Chunk:
 
 def one_segment(run: Run, prefix: Prefix) -> Segment:
     """A segment of a prefix's pending tokens and its guess."""
-    tokens = prefix.pending + prefix.guess
+    tokens = [*prefix.pending, *prefix.guess]
     first = len(run.query.prompt) + len(prefix.tokens) - len(prefix.pending)
     return chain(run.arena, tokens, first, range(len(prefix.pending) - 1, len(tokens)), np.flatnonzero(prefix.seen))
 
