@@ -220,10 +220,10 @@ def test_a_tiny_training_learns_and_tells_its_curve(store, folder):
     made = training(network, store, decay_share=0.3, held_out_seconds=0, report_seconds=0)
     made.held_out = {"asked": (asked, make_questions(asked, 2, LONGEST))}
     lines = []
-    progress = made.run(TrainingBudget(steps=96), time.monotonic(), say=lines.append)
+    progress = made.run(TrainingBudget(steps=128), time.monotonic(), say=lines.append)
     curve = progress.curve
-    assert progress.steps == 96
-    assert progress.tokens == 96 * TOKENS
+    assert progress.steps == 128
+    assert progress.tokens == 128 * TOKENS
     assert curve[0]["loss"] > 2.5  # ln 16 before the first step
     assert curve[-1]["loss"] < 2
     first, last = curve[0]["held_out"]["asked"], curve[-1]["held_out"]["asked"]

@@ -156,7 +156,7 @@ def test_a_folder_of_the_store_leads_back_to_its_settings(config):
         settings_of_key(config, "adapters", "0" * 12)
 
 
-NAMED = "4folds, 8folds, 8folds_16views, per_task or {n}folds"
+NAMED = "4folds, 8folds, 8folds_16views, thorough, per_task or {n}folds"
 
 
 @pytest.mark.parametrize(
