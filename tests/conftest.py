@@ -20,6 +20,15 @@ settings.register_profile("repeatable", derandomize=True, deadline=None, max_exa
 settings.load_profile("repeatable")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The workflow's tests share one full run, so one worker has them all, and from the start: they take longest."""
+    workflow = Path(__file__).parent / "workflow"
+    for item in items:
+        if workflow in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("workflow"))
+    items.sort(key=lambda item: workflow not in item.path.parents)
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The folder of the Snakefile."""
