@@ -44,7 +44,7 @@ FORCE:
 
 test: export HF_HUB_OFFLINE = 1
 test: lint
-	$(RUN)/pytest --numprocesses logical --maxprocesses 8 --dist loadgroup
+	$(RUN)/pytest --numprocesses logical --maxprocesses 8 --dist worksteal
 
 lint: $(DEV)
 	$(RUN)/ruff check

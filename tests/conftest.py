@@ -21,11 +21,8 @@ settings.load_profile("repeatable")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The workflow's tests share one full run, so one worker has them all, and from the start: they take longest."""
+    """The workflow's tests come first: of several workers the first one begins with all of them and their one full run."""
     workflow = Path(__file__).parent / "workflow"
-    for item in items:
-        if workflow in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("workflow"))
     items.sort(key=lambda item: workflow not in item.path.parents)
 
 
