@@ -21,7 +21,7 @@ settings.load_profile("repeatable")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The workflow's tests come first: of several workers the first one begins with all of them and their one full run."""
+    """The workflow's tests come first: one worker of several begins with all of them and their one full run."""
     workflow = Path(__file__).parent / "workflow"
     items.sort(key=lambda item: workflow not in item.path.parents)
 
