@@ -46,9 +46,11 @@ import torch  # noqa: E402
 from transformers import Qwen3Config, Qwen3ForCausalLM, __version__  # noqa: E402
 
 from arcfold import kernels  # noqa: E402
+from arcfold.adapted import load_adapted  # noqa: E402
 from arcfold.candidates import Drafts, Looks, groups, take_looks  # noqa: E402
 from arcfold.decoding import open_decoder, weight_bytes  # noqa: E402
 from arcfold.frontier import Frontier, NewRow  # noqa: E402
+from arcfold.light_models import is_light, load_light  # noqa: E402
 from arcfold.measuring import copy_bandwidth, event_seconds, host_functions, kernel_share, read_bandwidth  # noqa: E402
 from arcfold.models import load_base, model_record, with_adapter  # noqa: E402
 from arcfold.pool import PoolDecoder  # noqa: E402
@@ -107,27 +109,30 @@ class Bench:
         self._adapter: Path | None = arguments.adapter
         self._model = arguments.model
 
-    def base(self, dtype: str) -> Any:
-        return load_base(self._model, self.device, dtype)
+    def base(self, dtype: str) -> tuple[Any, Any]:
+        """The base model as search and rescoring run it, and as transformers does."""
+        reference = load_base(self._model, self.device, dtype)
+        return load_light(self._model, self.device, dtype) if is_light(self._model) else reference, reference
 
     @functools.cached_property
-    def adapted(self) -> Any:
-        """The base model with the adapter, or alone if there is none and none can be trained."""
+    def adapted(self) -> tuple[Any, Any]:
+        """The two models of `base` with the adapter, or without one if none is given and none can be trained."""
         record = model_record("base", self._model, "embedded")
-        if self._adapter is not None:
-            return with_adapter(self.base("auto"), self._adapter, record)
         began = time.perf_counter()
         with tempfile.TemporaryDirectory() as scratch:
+            adapter = self._adapter or Path(scratch) / "adapter"
             try:
-                self._train(Path(scratch) / "adapter", record)
-                print(f"adapter trained on the {len(self.tasks)} tasks in {time.perf_counter() - began:.0f} s")
-                return with_adapter(self.base("auto"), Path(scratch) / "adapter", record)
+                if self._adapter is None:
+                    self._train(adapter, record)
+                    print(f"adapter trained on the {len(self.tasks)} tasks in {time.perf_counter() - began:.0f} s")
             except OverTime:
                 raise
             except Exception:
                 traceback.print_exc()
                 print("NO ADAPTER: the figures are those of the base model", flush=True)
                 return self.base("auto")
+            ours = load_adapted(self._model, adapter, record, self.device, {})
+            return ours, with_adapter(load_base(self._model, self.device), adapter, record)
 
     def _train(self, folder: Path, record: Facts) -> None:
         epochs, views = (1, 1) if self.tiny else (6, 8)
@@ -140,7 +145,7 @@ class Bench:
         )  # fmt: skip
         named = {key: record[key] for key in ("name", "hash")}
         train_adapter(
-            self.base("auto"), samples, settings, folder=folder, checkpoints=None, base_record=named,
+            self.base("auto")[0], samples, settings, folder=folder, checkpoints=None, base_record=named,
             backend="packed", progress=False,
         )  # fmt: skip
 
@@ -252,24 +257,24 @@ def _exact(bench: Bench, facts: Facts) -> None:
     looks = bench.looks(2, "benchmark", 2 if bench.tiny else 6)
     facts["cases"], facts["same"] = [], True
     for dtype in [torch.float32] if bench.tiny else [torch.float32, torch.bfloat16]:
-        model = bench.base(str(dtype)[6:])
+        model, reference = bench.base(str(dtype)[6:])
         for min_prob in (0.17, 0.02):
             for engine in ("arenas", "pool"):
-                case = _exact_search(model, looks, min_prob, engine, longest=14 if bench.tiny else 40)
+                case = _exact_search(model, reference, looks, min_prob, engine, longest=14 if bench.tiny else 40)
                 facts["cases"].append(case)
                 facts["same"] &= case["same"]
-        facts["same"] &= _exact_rescoring(model, looks, dtype)
+        facts["same"] &= _exact_rescoring(model, reference, looks, dtype)
     facts["line"] = "all the same" if facts["same"] else "DIFFERENT"
 
 
-def _exact_search(model: Any, looks: Looks, min_prob: float, engine: str, longest: int) -> Facts:
+def _exact_search(model: Any, reference: Any, looks: Looks, min_prob: float, engine: str, longest: int) -> Facts:
     asked = [Query(prompt, longest) for prompt in looks.prompts]
     found, again = (search(model, asked, end=CODEC.end, min_prob=min_prob, engine=engine) for _ in range(2))
     drafted = search(
         model, asked, end=CODEC.end, min_prob=min_prob, engine=engine, drafts=Drafts(looks), groups=groups(looks)
     )
     dtype = number_type(model)
-    searcher = SequentialSearch(model, CODEC.end, min_prob)
+    searcher = SequentialSearch(reference, CODEC.end, min_prob)
     expected = {number: searcher.search(prompt, longest) for number, prompt in enumerate(looks.prompts)}
     plain = agreement(found, expected, min_prob, NOISE[dtype])
     replies = {number: {reply.tokens: reply.log_prob for reply in one.replies} for number, one in enumerate(found)}
@@ -296,7 +301,7 @@ def _exact_search(model: Any, looks: Looks, min_prob: float, engine: str, longes
     return case
 
 
-def _exact_rescoring(model: Any, looks: Looks, dtype: Any) -> bool:
+def _exact_rescoring(model: Any, reference: Any, looks: Looks, dtype: Any) -> bool:
     generator = np.random.default_rng(0)
     asked: list[tuple[tuple[int, ...], list[tuple[int, ...]]]] = []
     for prompt in looks.prompts:
@@ -306,7 +311,7 @@ def _exact_rescoring(model: Any, looks: Looks, dtype: Any) -> bool:
     for engine in ("arenas", "pool"):
         for (prompt, replies), values in zip(asked, reply_log_probs(model, asked, engine=engine), strict=True):
             for reply, value in zip(replies, values, strict=True):
-                expected = reply_log_prob(model, prompt, reply)
+                expected = reply_log_prob(reference, prompt, reply)
                 worst = max(worst, abs(value - expected) / max(1.0, abs(expected) / 20))
     good = worst < NOISE[dtype]
     print(f"{'same' if good else 'DIFFERENT'}: rescoring {str(dtype)[6:]}: largest difference {worst:.1e}", flush=True)
@@ -319,14 +324,14 @@ def _exact_rescoring(model: Any, looks: Looks, dtype: Any) -> bool:
 def _speed(bench: Bench, facts: Facts) -> None:
     """Ours on all inputs against the references, which run until their time is up."""
     limit = 10.0 if bench.tiny else 20.0
-    model = bench.adapted
+    model, reference = bench.adapted
     looks = bench.looks(bench.views, "benchmark")
     lengths = sorted(map(len, looks.prompts))
     print(f"{len(set(groups(looks)))} test inputs, {len(lengths)} prompts of {lengths[0]} to {lengths[-1]} tokens")
     facts["search"] = []
     found: list[Found] = []
     for min_prob in (0.17, 0.10):
-        made, found = compare_search(model, looks, min_prob, bench.device, limit)
+        made, found = compare_search(model, reference, looks, min_prob, bench.device, limit)
         facts["search"].append(made)
         ours, theirs, same = made["ours"], made["sequential"], made["agreement"]
         print(
@@ -342,7 +347,7 @@ def _speed(bench: Bench, facts: Facts) -> None:
             flush=True,
         )
     scoring = bench.looks(8, "benchmark scoring")
-    made = compare_rescoring(model, scoring, found_grids(looks, found), bench.device, limit / 2)
+    made = compare_rescoring(model, reference, scoring, found_grids(looks, found), bench.device, limit / 2)
     facts["rescoring"] = made
     if made is not None:
         print(
@@ -363,7 +368,7 @@ def _speed(bench: Bench, facts: Facts) -> None:
 
 def _profile(bench: Bench, facts: Facts) -> None:
     """Kernel time over wall time during the search of one fold in one process."""
-    model = bench.adapted
+    model, _ = bench.adapted
     looks = bench.looks(bench.views, "benchmark")
 
     def run() -> None:

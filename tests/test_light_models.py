@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +15,13 @@ from test_training import ALL, samples_of, settings_of, train
 from tiny_models import ARCHITECTURES, EMBEDDED, tiny_model
 
 import arcfold
-from arcfold.adapters import WEIGHTS, fresh_weights, make_spec
+from arcfold.adapted import load_adapted
+from arcfold.adapters import WEIGHTS, fresh_weights, make_spec, save_adapter
+from arcfold.files import InputError
 from arcfold.light_models import is_light, load_light
-from arcfold.models import load_base
+from arcfold.models import load_base, with_adapter
+from arcfold.rescoring import reply_log_probs
+from arcfold.search import Query, search
 
 CPU = torch.device("cpu")
 LLAMA3 = {
@@ -83,6 +88,7 @@ def test_an_adapter_has_the_same_bytes(tmp_path: Path) -> None:
         ("llama", {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0}}),
         ("llama", {"rope_parameters": {"rope_type": "default"}}),
         ("llama", {"partial_rotary_factor": 0.5}),
+        ("llama", {"hidden_act": "gelu"}),
         ("qwen3", {"head_dim": None}),
         ("qwen2", {"num_hidden_layers": 3}),
         ("qwen2", {"quantization_config": {"quant_method": "bitsandbytes"}}),
@@ -91,6 +97,99 @@ def test_an_adapter_has_the_same_bytes(tmp_path: Path) -> None:
 )
 def test_what_is_not_plain_is_left_to_transformers(architecture: str, change: dict[str, Any], tmp_path: Path) -> None:
     assert not is_light(folder_of(tmp_path / "m", architecture, change=change))
+
+
+def lively_adapter(folder: Path, base: Path, rank: int) -> dict[str, str]:
+    """An adapter with random numbers in every matrix; the record of its base."""
+    model = load_light(base, CPU)
+    spec = make_spec(model, rank=rank, alpha=3, rslora=True, targets=ALL)
+    draws = torch.Generator().manual_seed(5)
+    weights = {
+        key: tensor + 0.2 * torch.randn(tensor.shape, generator=draws)
+        for key, tensor in fresh_weights(model, spec, seed=1).items()
+    }
+    folder.mkdir()
+    record = {"name": "b", "hash": "h"}
+    save_adapter(folder, spec, weights, record)
+    return record
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_an_adapter_is_merged_as_peft_merges_it(architecture: str, tied: bool, dtype: str, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "m", architecture, tied=tied)
+    record = lively_adapter(tmp_path / "a", folder, rank=3)
+    light = load_adapted(folder, tmp_path / "a", record, CPU, {"dtype": dtype})
+    full = with_adapter(load_base(folder, CPU, dtype), tmp_path / "a", record)
+    theirs = dict(full.named_parameters())
+    for name, parameter in light.named_parameters():
+        assert parameter.dtype == getattr(torch, dtype)
+        assert torch.equal(parameter, theirs[name].to(parameter.dtype)), name
+    assert not any(parameter.requires_grad for parameter in light.parameters())
+
+
+def test_an_adapter_of_another_base_is_refused(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "m", "qwen3")
+    lively_adapter(tmp_path / "a", folder, rank=2)
+    with pytest.raises(InputError, match="trained on the base b with hash h, expected c with hash g"):
+        load_adapted(folder, tmp_path / "a", {"name": "c", "hash": "g"}, CPU, {})
+
+
+@pytest.mark.parametrize("engine", ["arenas", "pool"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_search_and_rescoring_give_what_they_give_with_transformers(
+    architecture: str, engine: str, tmp_path: Path
+) -> None:
+    folder = folder_of(tmp_path / "m", architecture, change={"use_sliding_window": False})
+    light, full = load_light(folder, CPU), load_base(folder, CPU)
+    draws = random.Random(3)
+    prompts = [tuple(draws.choices(range(16), k=size)) for size in (1, 9, 40)]
+    found = [
+        search(model, [Query(prompt, 6) for prompt in prompts], end=2, min_prob=0.002, engine=engine)
+        for model in (light, full)
+    ]
+    assert sum(len(one.replies) for one in found[0]) > 5
+    for ours, theirs in zip(*found, strict=True):
+        assert [reply.tokens for reply in ours.replies] == [reply.tokens for reply in theirs.replies]
+        assert [reply.log_prob for reply in ours.replies] == pytest.approx(
+            [reply.log_prob for reply in theirs.replies], abs=1e-4
+        )
+    questions = [(prompt, [draws.choices(range(16), k=size) for size in (1, 7, 12)]) for prompt in prompts]
+    scores = [reply_log_probs(model, questions, engine=engine) for model in (light, full)]
+    for ours, theirs in zip(*scores, strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-4)
+
+
+def test_a_window_is_refused_without_transformers_too(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "m", "mistral", sliding_window=8)
+    with pytest.raises(InputError, match="sliding_window is 8"):
+        search(load_light(folder, CPU), [Query((1, 2, 3), 9)], end=2, min_prob=0.1)
+
+
+SLOW = """
+slow = {"transformers", "peft", "trl", "datasets", "sympy", "torch._dynamo", "torch._inductor"}
+print(sorted(slow & sys.modules.keys()))
+"""
+
+
+def test_search_and_rescoring_import_nothing_slow(tmp_path: Path) -> None:
+    record = lively_adapter(tmp_path / "a", EMBEDDED, rank=2)
+    code = f"""
+import sys
+sys.path[:0] = [{str(Path(arcfold.__file__).parents[1])!r}]
+import torch
+from arcfold.adapted import load_adapted, load_adapted_libraries
+from arcfold.rescoring import reply_log_probs
+from arcfold.search import Query, search
+load_adapted_libraries({str(EMBEDDED)!r}, {{}})
+model = load_adapted({str(EMBEDDED)!r}, {str(tmp_path / "a")!r}, {record!r}, torch.device("cpu"), {{}})
+for engine in ("arenas", "pool"):
+    search(model, [Query((1, 2, 3), 4)], end=13, min_prob=0.5, engine=engine)
+    reply_log_probs(model, [((1, 2, 3), [(4, 5)])], engine=engine)
+{SLOW}"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[]", done.stderr[-2000:]
 
 
 def test_training_imports_nothing_slow(tmp_path: Path) -> None:
@@ -106,8 +205,6 @@ model = load_light({str(EMBEDDED)!r}, torch.device("cpu"))
 settings = TrainingSettings(2, 2, True, ("q_proj", "lm_head"), 1e-3, 1e-3, warmup_steps=0)
 train_adapter(model, [Sample((1, 2, 3), (-100, 2, 3))], settings, folder=Path({str(tmp_path / "a")!r}),
               checkpoints=None, base_record={{"name": "b", "hash": "h"}}, backend="packed", progress=False)
-slow = {{"transformers", "peft", "trl", "datasets", "sympy", "torch._dynamo", "torch._inductor"}}
-print(sorted(slow & sys.modules.keys()))
-"""
+{SLOW}"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "[]", done.stderr[-2000:]

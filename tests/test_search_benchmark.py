@@ -4,9 +4,10 @@ from typing import Any
 import pytest
 import torch
 from reference_search import brute_force
-from tiny_models import END, shared_embedded_model
+from tiny_models import EMBEDDED, END, shared_embedded_model
 
 from arcfold.candidates import Looks, take_looks
+from arcfold.light_models import load_light
 from arcfold.measuring import PAUSES, kernel_share
 from arcfold.replies import Found, Reply
 from arcfold.search_benchmark import NOISE, agreement, measure, search_looks, spread, totals
@@ -81,6 +82,7 @@ def test_figures_of_two_folds_add_up() -> None:
         searched, scored = _looks(2, "inference views", task), _looks(3, "scoring views", task)
         folds.append(
             measure(
+                load_light(EMBEDDED, CPU),
                 model,
                 searched,
                 scored,

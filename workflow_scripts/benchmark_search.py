@@ -28,6 +28,7 @@ def main(
 ) -> None:
     watch = Stopwatch()
     # torch and transformers are loaded here, where the time counts
+    from arcfold.adapted import load_adapted
     from arcfold.candidates import take_looks
     from arcfold.memory import memory_budget
     from arcfold.models import check_length, codec_of, compute_device, load_base, load_libraries, with_adapter
@@ -48,9 +49,9 @@ def main(
                 take_looks(chosen, codec, views=views, longest=search["longest"], seed=seed, purpose=purpose)
                 for views, purpose in ((search["views"], "inference views"), (rescoring["views"], "scoring views"))
             )
-            model = with_adapter(load_base(base, device, **loading), adapter, model_record)
             facts = measure(
-                model,
+                load_adapted(base, adapter, model_record, device, loading),
+                with_adapter(load_base(base, device, **loading), adapter, model_record),
                 searched,
                 scored,
                 min_probs=settings["min_prob"],

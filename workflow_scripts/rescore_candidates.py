@@ -26,13 +26,14 @@ def main(
     output: str,
 ) -> None:
     watch = Stopwatch()
-    # torch and transformers are loaded here, where the time counts
+    # torch is loaded here, where the time counts
+    from arcfold.adapted import load_adapted, load_adapted_libraries
     from arcfold.candidates import groups, questions, rescored_to_json, take_looks
     from arcfold.memory import memory_budget
-    from arcfold.models import check_length, codec_of, compute_device, load_base, load_libraries, with_adapter
+    from arcfold.models import check_length, codec_of, compute_device
     from arcfold.rescoring import reply_log_probs
 
-    load_libraries()
+    load_adapted_libraries(base, loading)
     watch.lap("import")
     model_record = read_json(record, "model")
     check_length(model_record, longest, "search/longest")
@@ -48,7 +49,7 @@ def main(
     watch.lap("prompts")
     with compute_device(gpus, threads) as device:
         watch.lap("wait for a device")
-        model = with_adapter(load_base(base, device, **loading), adapter, model_record)
+        model = load_adapted(base, adapter, model_record, device, loading)
         watch.lap("load")
         with progress_bar("rescoring", len(looks.looks), len(set(groups(looks)))) as progress:
             log_probs = reply_log_probs(

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,17 +129,26 @@ def fresh_weights(model: nn.Module, spec: LoraSpec, seed: int) -> dict[str, Tens
     """
     generator = torch.Generator().manual_seed(seed)
     weights: dict[str, Tensor] = {}
-    for path, module in _linear_modules(model):
-        if _last(path) not in spec.linear:
-            continue
+    for a, b, module in _pairs(model, spec):
         bound = 1 / math.sqrt(module.in_features)
-        a = torch.empty(spec.rank, module.in_features).uniform_(-bound, bound, generator=generator)
-        weights[f"{_PREFIX}{path}.lora_A.weight"] = a
-        weights[f"{_PREFIX}{path}.lora_B.weight"] = torch.zeros(module.out_features, spec.rank)
-    for name in spec.full:
-        path, module = embedding(model, name)
-        weights[f"{_PREFIX}{path}.weight"] = module.weight.detach().to("cpu", torch.float32, copy=True)
+        weights[a] = torch.empty(spec.rank, module.in_features).uniform_(-bound, bound, generator=generator)
+        weights[b] = torch.zeros(module.out_features, spec.rank)
+    for key, module in _full(model, spec):
+        weights[key] = module.weight.detach().to("cpu", torch.float32, copy=True)
     return weights
+
+
+@torch.no_grad()
+def merge(model: nn.Module, spec: LoraSpec, weights: Mapping[str, Tensor]) -> None:
+    """Adds an adapter to the model's own weights, on their device: W + scale · B · A, as PEFT merges.
+
+    The product is computed in float32, the sum rounded to the model's number type once.
+    """
+    for a, b, module in _pairs(model, spec):
+        device = module.weight.device
+        module.weight += (weights[b].to(device) @ weights[a].to(device)) * spec.scale
+    for key, module in _full(model, spec):
+        module.weight.copy_(weights[key])
 
 
 def embedding(model: nn.Module, name: str) -> tuple[str, Any]:
@@ -189,7 +198,10 @@ def load_adapter(folder: Path, model: nn.Module, base: Mapping[str, str]) -> tup
     weights = _read_weights(folder / WEIGHTS)
     if spec.tied and spec.full:
         weights.pop(_TIED_HEAD, None)
-    expected = {key: tensor.shape for key, tensor in fresh_weights(model, spec, seed=0).items()}
+    expected = {key: module.weight.shape for key, module in _full(model, spec)}
+    for a, b, module in _pairs(model, spec):
+        expected[a] = torch.Size((spec.rank, module.in_features))
+        expected[b] = torch.Size((module.out_features, spec.rank))
     for key in sorted(expected.keys() | weights.keys()):
         if key not in weights or key not in expected:
             raise InputError(f"{folder / WEIGHTS}: {key} is {'missing' if key in expected else 'not expected'}")
@@ -241,6 +253,21 @@ def _linear_modules(model: nn.Module) -> list[tuple[str, nn.Linear]]:
     """Path and module of every linear layer but the output head, in the model's order."""
     head = model.get_output_embeddings()  # type: ignore[operator]
     return [(path, m) for path, m in model.named_modules() if isinstance(m, nn.Linear) and m is not head]
+
+
+def _pairs(model: nn.Module, spec: LoraSpec) -> Iterator[tuple[str, str, nn.Linear]]:
+    """For every layer with a LoRA the keys of A and B in an adapter's file, and the layer, in the model's order."""
+    for path, module in _linear_modules(model):
+        if _last(path) in spec.linear:
+            key = f"{_PREFIX}{path}"
+            yield f"{key}.lora_A.weight", f"{key}.lora_B.weight", module
+
+
+def _full(model: nn.Module, spec: LoraSpec) -> Iterator[tuple[str, Any]]:
+    """For every matrix that is trained as a whole its key in an adapter's file, and its module."""
+    for name in spec.full:
+        path, module = embedding(model, name)
+        yield f"{_PREFIX}{path}.weight", module
 
 
 def _last(path: str) -> str:

@@ -3,8 +3,8 @@
 One pass takes tokens of many questions in one row: the linear layers see nothing but tokens, and
 attention is done segment by segment against the keys and values of the question that the segment
 belongs to. So there is no padding, no mask over a whole batch, and a prompt is stored once,
-however many replies are being tried behind it. The model is transformers' own, whatever its
-architecture; only its attention function is replaced while a `Decoder` is open.
+however many replies are being tried behind it. The model is a light one or transformers' own, whatever
+its architecture; only its attention function is replaced while a `Decoder` is open.
 
 This module has what every device shares and the form for a CPU, where each question has a piece
 of memory of its own; `pool` has the form for a GPU.
@@ -23,9 +23,9 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import torch
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface
 
 from arcfold.files import InputError
+from arcfold.light_models import LightModel
 
 ATTENTION = "arcfold"
 CPU_BUDGET = 3 * 2**29
@@ -349,7 +349,7 @@ def open_decoder(
 ) -> Iterator[Kind]:
     """A Decoder of a causal language model for texts of up to `longest` tokens.
 
-    `model` is a transformers model, or a PeftModel around one, in eval mode on its device. Its
+    `model` is a light model, a transformers model or a PeftModel around one, in eval mode on its device. Its
     attention function is put back at the end. `budget` is in bytes; None finds one; it and the tokens
     of a pass are halved `halvings` times. Raises
     ValueError for a model in training mode, InputError for one that can't be run this way: a
@@ -362,6 +362,8 @@ def open_decoder(
         raise ValueError("the model is in training mode: call eval() first")
     _refuse_what_is_not_supported(core.config.get_text_config(), longest)
     before = core.config._attn_implementation
+    if not isinstance(core, LightModel):
+        _tell_transformers()
     core.set_attn_implementation(ATTENTION)
     try:
         with torch.inference_mode(), kind.prepared(core) as sparing:
@@ -451,4 +453,8 @@ def _attention(
     return arcfold.attend(int(module.layer_idx), query, key, value, scaling), None  # type: ignore[arg-type]
 
 
-AttentionInterface.register(ATTENTION, _attention)
+def _tell_transformers() -> None:
+    """Makes the name of our attention known; a light model needs no transformers, whose import takes seconds."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(ATTENTION, _attention)

@@ -25,7 +25,7 @@ from arcfold.layer_kernels import HeadNorm, add_norm, gate, rotate_and_store
 
 log = logging.getLogger(__name__)
 
-KNOWN = ("LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer")
+KNOWN = ("LightLayer", "LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer")
 """Classes whose forward is: add attention of the normalized state, add the gated block of the normalized state."""
 ROWS = 8
 """Rows of the comparison with the original."""

@@ -1,8 +1,10 @@
-"""Base models without transformers, whose import takes longer than training a small adapter.
+"""Base models without transformers, whose import takes longer than training a small adapter or a search.
 
-Only the weights and the names that training reads: linear layers, norms, embeddings, the rotary
-positions. What is not plain about a model (a key of config.json that is left out, a tensor that is
+The names that training reads (linear layers, norms, embeddings, the rotary positions), and the forward pass
+that `decoding` runs. What is not plain about a model (a key of config.json that is left out, a tensor that is
 not expected, positions that are scaled in other ways) is left to transformers: `is_light` says so.
+
+Shapes: T tokens, W width, H query heads, K key-value heads, D size of a head, V vocabulary.
 """
 
 from __future__ import annotations
@@ -11,13 +13,16 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from arcfold.files import InputError, read_json
 from arcfold.models import is_quantized, model_files, torch_dtype, weight_files
+
+if TYPE_CHECKING:
+    from arcfold.decoding import Pass
 
 _NEEDED = (
     "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
@@ -34,7 +39,7 @@ def is_light(folder: str | Path, quantization: str = "none") -> bool:
     kind = config.get("model_type")
     if kind not in _NEEDED_BY or any(key not in config for key in (*_NEEDED, *_NEEDED_BY[kind])):
         return False
-    if is_quantized(config, quantization) or _rope(config) is None:
+    if is_quantized(config, quantization) or _rope(config) is None or config["hidden_act"] != "silu":
         return False
     try:
         found = {name: shape for part in weight_files(folder) for name, shape in _shapes(Path(folder) / part).items()}
@@ -66,18 +71,51 @@ def load_light(folder: str | Path, device: torch.device, dtype: str = "auto") ->
     return model.eval()
 
 
+class LightConfig(SimpleNamespace):
+    """The keys of a config.json as attributes."""
+
+    _attn_implementation = "none"
+
+    def get_text_config(self) -> LightConfig:
+        return self
+
+
 class LightModel(nn.Module):
-    """The modules of a Llama, Mistral, Qwen2 or Qwen3 model under transformers' names; it has no forward."""
+    """The modules of a Llama, Mistral, Qwen2 or Qwen3 model under transformers' names.
+
+    Its attention is that of the pass that `decoding` runs; it has none of its own.
+    """
 
     def __init__(self, config: Mapping[str, Any], names: frozenset[str]) -> None:
         """names: of the stored tensors, which say what has a bias."""
         super().__init__()
-        self.config = SimpleNamespace(**config)
+        self.config = LightConfig(**config)
         if config["model_type"].startswith("qwen") and not config.get("use_sliding_window", False):
             self.config.sliding_window = None
         self.config.rope_parameters = _rope(config)
         self.model = _Decoder(config, names)
         self.lm_head = _linear(config["hidden_size"], config["vocab_size"], bias=False)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor,
+        *,
+        arcfold: Pass,
+        logits_to_keep: int | Tensor = 0,
+        use_cache: bool = False,
+    ) -> SimpleNamespace:
+        """Logits (1, O, V) of the tokens (1, T) that `logits_to_keep` numbers, as transformers has it; 0: of all."""
+        states = self.model(input_ids, position_ids, arcfold)
+        if isinstance(logits_to_keep, Tensor):
+            states = states[:, logits_to_keep]
+        return SimpleNamespace(logits=self.lm_head(states))
+
+    def set_attn_implementation(self, name: str) -> None:
+        self.config._attn_implementation = name
+
+    def get_decoder(self) -> nn.Module:
+        return self.model
 
     def get_input_embeddings(self) -> nn.Module:
         return self.model.embed_tokens
@@ -105,24 +143,47 @@ class _Decoder(nn.Module):
         super().__init__()
         size = config["vocab_size"], config["hidden_size"]
         self.embed_tokens = nn.Embedding(*size, _weight=_empty(*size))
-        layers = range(config["num_hidden_layers"])
-        self.layers = nn.ModuleList(_Layer(config, f"model.layers.{i}", names) for i in layers)
-        self.norm = _Norm(config["hidden_size"])
+        self.layers = nn.ModuleList(LightLayer(config, i, names) for i in range(config["num_hidden_layers"]))
+        self.norm = _Norm(config["hidden_size"], config["rms_norm_eps"])
         self.rotary_emb = _Rotary()
 
+    def forward(self, ids: Tensor, positions: Tensor, arcfold: Pass) -> Tensor:
+        """(1, T, W) behind the last norm."""
+        states: Tensor = self.embed_tokens(ids)
+        angles = self.rotary_emb(states, positions)
+        for layer in self.layers:
+            states = layer(states, position_embeddings=angles, arcfold=arcfold)
+        normed: Tensor = self.norm(states)
+        return normed
 
-class _Layer(nn.Module):
-    def __init__(self, config: Mapping[str, Any], path: str, names: frozenset[str]) -> None:
+
+class LightLayer(nn.Module):
+    """One decoder layer: x + attention(norm(x)), then that + mlp(norm(that))."""
+
+    def __init__(self, config: Mapping[str, Any], index: int, names: frozenset[str]) -> None:
         super().__init__()
-        self.self_attn = _Attention(config, f"{path}.self_attn", names)
+        path, width, epsilon = f"model.layers.{index}", config["hidden_size"], config["rms_norm_eps"]
+        self.self_attn = _Attention(config, index, f"{path}.self_attn", names)
         self.mlp = _Mlp(config, f"{path}.mlp", names)
-        self.input_layernorm = _Norm(config["hidden_size"])
-        self.post_attention_layernorm = _Norm(config["hidden_size"])
+        self.input_layernorm = _Norm(width, epsilon)
+        self.post_attention_layernorm = _Norm(width, epsilon)
+
+    def forward(self, states: Tensor, *, position_embeddings: tuple[Tensor, Tensor], arcfold: Pass, **_: Any) -> Tensor:
+        """(1, T, W) to (1, T, W); transformers' other arguments are not needed."""
+        states = states + self.self_attn(self.input_layernorm(states), position_embeddings, arcfold)
+        changed: Tensor = states + self.mlp(self.post_attention_layernorm(states))
+        return changed
 
 
 class _Attention(nn.Module):
-    def __init__(self, config: Mapping[str, Any], path: str, names: frozenset[str]) -> None:
+    q_proj: nn.Linear
+    k_proj: nn.Linear
+    v_proj: nn.Linear
+    o_proj: nn.Linear
+
+    def __init__(self, config: Mapping[str, Any], index: int, path: str, names: frozenset[str]) -> None:
         super().__init__()
+        self.layer_idx = index
         width, self.head_dim = config["hidden_size"], _head_size(config)
         self.scaling = self.head_dim**-0.5
         queries, keys = (config[f"num_{what}_heads"] * self.head_dim for what in ("attention", "key_value"))
@@ -134,23 +195,53 @@ class _Attention(nn.Module):
         }
         for name, (inputs, outputs) in sizes.items():
             self.add_module(name, _linear(inputs, outputs, bias=f"{path}.{name}.bias" in names))
-        if config["model_type"] == "qwen3":
-            self.q_norm, self.k_norm = _Norm(self.head_dim), _Norm(self.head_dim)
+        self.normed = config["model_type"] == "qwen3"
+        if self.normed:
+            epsilon = config["rms_norm_eps"]
+            self.q_norm, self.k_norm = _Norm(self.head_dim, epsilon), _Norm(self.head_dim, epsilon)
+
+    def forward(self, states: Tensor, angles: tuple[Tensor, Tensor], arcfold: Pass) -> Tensor:
+        """(1, T, W) to (1, T, W)."""
+        parts = (self.q_proj, self.k_proj, self.v_proj)
+        query, key, value = (part(states).unflatten(-1, (-1, self.head_dim)) for part in parts)
+        if self.normed:
+            query, key = self.q_norm(query), self.k_norm(key)
+        query, key = apply_rotary_pos_emb(query.transpose(1, 2), key.transpose(1, 2), *angles)
+        attended = arcfold.attend(self.layer_idx, query, key, value.transpose(1, 2), self.scaling)
+        made: Tensor = self.o_proj(attended.flatten(2))
+        return made
 
 
 class _Mlp(nn.Module):
+    gate_proj: nn.Linear
+    up_proj: nn.Linear
+    down_proj: nn.Linear
+
     def __init__(self, config: Mapping[str, Any], path: str, names: frozenset[str]) -> None:
         super().__init__()
         width, hidden = config["hidden_size"], config["intermediate_size"]
         sizes = {"gate_proj": (width, hidden), "up_proj": (width, hidden), "down_proj": (hidden, width)}
         for name, (inputs, outputs) in sizes.items():
             self.add_module(name, _linear(inputs, outputs, bias=f"{path}.{name}.bias" in names))
+        self.act_fn = nn.SiLU()
+
+    def forward(self, states: Tensor) -> Tensor:
+        made: Tensor = self.down_proj(self.act_fn(self.gate_proj(states)) * self.up_proj(states))
+        return made
 
 
 class _Norm(nn.Module):
-    def __init__(self, width: int) -> None:
+    """x / root mean square(x) · weight, computed in float32."""
+
+    def __init__(self, width: int, epsilon: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(_empty(width))
+        self.variance_epsilon = epsilon
+
+    def forward(self, states: Tensor) -> Tensor:
+        wide = states.float()
+        wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.variance_epsilon)
+        return self.weight * wide.to(states.dtype)
 
 
 class _Rotary(nn.Module):
@@ -162,6 +253,20 @@ class _Rotary(nn.Module):
         angles = positions[..., None].float() * self.inverse
         angles = torch.cat([angles, angles], dim=-1)
         return angles.cos().to(like.dtype), angles.sin().to(like.dtype)
+
+
+def apply_rotary_pos_emb(query: Tensor, key: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+    """Queries (1, H, T, D) and keys (1, K, T, D) turned by the angles (1, T, D).
+
+    The name is transformers', under which `fusing` looks for it.
+    """
+    cos, sin = cos[:, None], sin[:, None]
+
+    def turned(states: Tensor) -> Tensor:
+        left, right = states.chunk(2, dim=-1)
+        return states * cos + torch.cat([-right, left], dim=-1) * sin
+
+    return turned(query), turned(key)
 
 
 def _linear(inputs: int, outputs: int, bias: bool) -> nn.Linear:

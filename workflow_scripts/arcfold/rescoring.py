@@ -48,7 +48,7 @@ def reply_log_probs(
 ) -> list[list[float]]:
     """log p(reply | prompt) for each reply of each question `(prompt, replies)`, in their order.
 
-    `model` is a transformers causal language model (or a PeftModel with LoRA) in eval mode on its
+    `model` is a causal language model (a light one, transformers' or a PeftModel) in eval mode on its
     device; log-softmax in fp32 over the whole vocabulary, summed in fp64 over all tokens of the
     reply (the end token is one of them, where the reply has it). An empty reply has log-probability 0.
 

@@ -37,7 +37,7 @@ def search(
 ) -> list[Found]:
     """For each query, all replies y ending in `end` within its `longest` with p(y | prompt) >= min_prob.
 
-    `model` is a transformers causal language model (or a PeftModel with LoRA) in eval mode on its
+    `model` is a causal language model (a light one, transformers' or a PeftModel) in eval mode on its
     device; log-probabilities are its log-softmax in fp32, over the whole vocabulary, summed in fp64.
 
     `drafts(query, reply)` is called for each reply when it is found and yields guesses

@@ -49,6 +49,7 @@ def spread(tasks: Sequence[Task], codec: Codec, count: int, longest: int) -> lis
 
 def measure(
     model: Any,
+    reference: Any,
     searched: Looks,
     scored: Looks,
     *,
@@ -60,6 +61,7 @@ def measure(
 ) -> dict[str, Any]:
     """All figures of one model: the search at each threshold, the rescoring of what the last one found.
 
+    model: as search and rescoring run it; reference: the same one of transformers', which the references ask
     searched, scored: looks at the same test inputs, for the search and for the rescoring
     seconds: about as long the references are run, each time
     profile: whether the share of kernels in the search's time is measured too, at the first threshold
@@ -78,10 +80,10 @@ def measure(
     }
     found: list[Found] = []
     for min_prob in min_probs:
-        made, found = compare_search(model, searched, min_prob, device, seconds, memory_budget)
+        made, found = compare_search(model, reference, searched, min_prob, device, seconds, memory_budget)
         facts["search"].append(made)
     grids = found_grids(searched, found)
-    facts["rescoring"] = compare_rescoring(model, scored, grids, device, seconds, memory_budget)
+    facts["rescoring"] = compare_rescoring(model, reference, scored, grids, device, seconds, memory_budget)
     if profile:
         facts["profile"] = kernel_share(
             lambda: timed_search(model, searched, min_probs[0], device, memory_budget), device
@@ -118,11 +120,17 @@ def _ratio(seconds: Sequence[tuple[float, float]]) -> dict[str, Any]:
 
 
 def compare_search(
-    model: Any, looks: Looks, min_prob: float, device: torch.device, seconds: float, memory_budget: int | None = None
+    model: Any,
+    reference: Any,
+    looks: Looks,
+    min_prob: float,
+    device: torch.device,
+    seconds: float,
+    memory_budget: int | None = None,
 ) -> tuple[dict[str, Any], list[Found]]:
     """Our search of all looks, twice, and the sequential one for about `seconds`; what was found."""
     (first, before), (facts, found) = (timed_search(model, looks, min_prob, device, memory_budget) for _ in range(2))
-    sequential, how = _sequential(model, looks, min_prob, found, device, seconds)
+    sequential, how = _sequential(reference, looks, min_prob, found, device, seconds)
     made = {
         "min_prob": min_prob,
         "ours": {**facts, "first_seconds": first["seconds"], "same_bytes_twice": repr(before) == repr(found)},
@@ -237,6 +245,7 @@ def agreement(found: Sequence[Found], expected: Mapping[int, Replies], min_prob:
 
 def compare_rescoring(
     model: Any,
+    reference: Any,
     looks: Looks,
     grids: Mapping[Any, Sequence[Grid]],
     device: torch.device,
@@ -260,11 +269,11 @@ def compare_rescoring(
         scores = reply_log_probs(model, asked, memory_budget=memory_budget)
         taken.append(clock(device) - began)
     memory = peak_mib(device)
-    reply_log_prob(model, asked[0][0], asked[0][1][0])  # warm
+    reply_log_prob(reference, asked[0][0], asked[0][1][0])  # warm
     began, done, worst = clock(device), 0, 0.0
     for place, number in np.random.default_rng(0).permutation(every).tolist():
         prompt, replies = asked[place]
-        worst = max(worst, abs(reply_log_prob(model, prompt, replies[number]) - scores[place][number]))
+        worst = max(worst, abs(reply_log_prob(reference, prompt, replies[number]) - scores[place][number]))
         done += 1
         if clock(device) - began > seconds:
             break
