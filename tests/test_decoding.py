@@ -4,11 +4,11 @@ import torch
 from reference_search import next_log_probs
 from tiny_models import ARCHITECTURES, tiny_model
 
-from arcfold.decoding import ArenaDecoder, Decoder, Layout, OwnArena, chain, open_decoder
+from arcfold.arenas import ArenaDecoder
+from arcfold.decoding import Decoder, chain, open_decoder
 from arcfold.files import InputError
 from arcfold.pool import PoolDecoder
 
-CPU = Layout(layers=2, heads=1, groups=2, size=8, dtype=torch.float32, device=torch.device("cpu"))
 KINDS = [ArenaDecoder, PoolDecoder]
 
 
@@ -35,19 +35,6 @@ def test_a_segment_builds_on_the_places_it_is_told(kind: type[Decoder]) -> None:
         found = decoder.log_probs([chain(arena, [4, 1], 3, range(2), np.arange(3))])
     for row, text in zip(found, [[1, 2, 3, 4], [1, 2, 3, 4, 1]], strict=True):
         torch.testing.assert_close(row, torch.tensor(next_log_probs(model, [text])[0]), atol=1e-5, rtol=0)
-
-
-def test_an_arena_grows_and_forgets_without_changing_what_it_keeps() -> None:
-    arena = OwnArena(CPU, 2)
-    written = torch.randn(1, 5, 8, generator=torch.Generator().manual_seed(0))
-    for token in range(5):
-        start = arena.append(1)
-        arena.write(1, start, written[:, token : token + 1], -written[:, token : token + 1])
-    assert arena.bytes >= 5 * CPU.token_bytes == 5 * 2 * 2 * 8 * 4
-    arena.keep(np.array([0, 3, 4]))
-    keys, values = arena.read(1, None, arena.length)
-    assert torch.equal(keys, written[:, [0, 3, 4]])
-    assert torch.equal(values, -keys)
 
 
 def test_a_pool_grows_and_moves_together_without_changing_what_it_keeps() -> None:

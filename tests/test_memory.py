@@ -5,7 +5,8 @@ import pytest
 import torch
 from tiny_models import tiny_model
 
-from arcfold.decoding import ArenaDecoder, open_decoder
+from arcfold.arenas import ArenaDecoder
+from arcfold.decoding import open_decoder
 from arcfold.files import InputError
 from arcfold.memory import ATTEMPTS, memory_budget, within_memory
 from arcfold.pool import PoolDecoder

@@ -6,11 +6,11 @@ belongs to. So there is no padding, no mask over a whole batch, and a prompt is 
 however many replies are being tried behind it. The model is a light one or transformers' own, whatever
 its architecture; only its attention function is replaced while a `Decoder` is open.
 
-This module has what every device shares and the form for a CPU, where each question has a piece
-of memory of its own; `pool` has the form for a GPU.
+This module has what every device shares; `arenas` has the form for a CPU, where each question has a
+piece of memory of its own, `pool` the form for a GPU.
 
 Shapes: T tokens of a pass, N places that a segment sees, S tokens of a segment, O outputs asked
-for, L layers, H query heads, K key-value heads, G = H / K, D size of a head, V vocabulary.
+for, H query heads, K key-value heads, D size of a head, V vocabulary.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
-from torch.nn.functional import scaled_dot_product_attention
 
 from arcfold.files import InputError
 from arcfold.light_models import LightModel
@@ -218,126 +217,6 @@ class Decoder:
 
     def _pass(self, segments: Sequence[Segment]) -> Pass:
         raise NotImplementedError
-
-
-class OwnArena:
-    """An arena in one piece of memory of its own, which grows as it must."""
-
-    def __init__(self, layout: Layout, capacity: int) -> None:
-        self.layout = layout
-        self.length = 0
-        self._store = self._new_store(capacity)  # (L, 2, K, capacity, D)
-
-    @property
-    def capacity(self) -> int:
-        return self._store.shape[3]
-
-    @property
-    def bytes(self) -> int:
-        return self.capacity * self.layout.token_bytes
-
-    def append(self, count: int) -> int:
-        start = self.length
-        if start + count > self.capacity:
-            grown = self._new_store(max(start + count, self.capacity * 3 // 2))
-            grown[:, :, :, :start] = self._store[:, :, :, :start]
-            self._store = grown
-        self.length += count
-        return start
-
-    def keep(self, places: np.ndarray) -> None:
-        """Forgets all tokens but those at `places` (ascending), which move together."""
-        kept = torch.from_numpy(places).to(self.layout.device)
-        for layer in self._store:  # one layer at a time: the copy stays small
-            layer[:, :, : len(places)] = layer[:, :, kept]
-        self.length = len(places)
-
-    def write(self, layer: int, start: int, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """Stores keys and values (K, S, D) of one layer from the place `start` on."""
-        stop = start + keys.shape[1]
-        self._store[layer, 0, :, start:stop] = keys
-        self._store[layer, 1, :, start:stop] = values
-
-    def read(self, layer: int, places: torch.Tensor | None, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and values (K, N, D) at `places`, or (without a copy) of everything before `stop`."""
-        keys, values = self._store[layer]
-        if places is None:
-            return keys[:, :stop], values[:, :stop]
-        return keys[:, places], values[:, places]
-
-    def _new_store(self, capacity: int) -> torch.Tensor:
-        layout = self.layout
-        shape = (layout.layers, 2, layout.heads, capacity, layout.size)
-        return torch.empty(shape, dtype=layout.dtype, device=layout.device)
-
-
-class ArenaDecoder(Decoder):
-    """Keys and values of each question in an arena of its own: no copy on the way to PyTorch's attention."""
-
-    def arena(self, capacity: int) -> OwnArena:
-        return OwnArena(self.layout, capacity)
-
-    def _pass(self, segments: Sequence[Segment]) -> Pass:
-        return _ArenaPass(segments, self)
-
-
-class _ArenaPass:
-    """One pass over segments with arenas of their own, a segment at a time."""
-
-    def __init__(self, segments: Sequence[Segment], decoder: Decoder) -> None:
-        self._segments = segments
-        self._places = [None if s.places is None else decoder.there(s.places) for s in segments]
-        self._masks = [_mask(segment, decoder) for segment in segments]
-
-    def attend(
-        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None
-    ) -> torch.Tensor:
-        begin = 0
-        for segment in self._segments:
-            end = begin + len(segment.tokens)
-            segment.arena.write(layer, segment.start, key[0, :, begin:end], value[0, :, begin:end])
-            begin = end
-        begin = 0
-        parts = []
-        for segment, places, mask in zip(self._segments, self._places, self._masks, strict=True):
-            end = begin + len(segment.tokens)
-            keys, values = segment.arena.read(layer, places, segment.stop)
-            parts.append(_attend(query[:, :, begin:end], keys, values, mask, segment.start == 0, scale))
-            begin = end
-        return torch.cat(parts, dim=2).transpose(1, 2)
-
-
-def _mask(segment: Segment, decoder: Decoder) -> torch.Tensor | None:
-    """(S, N) what a segment's tokens see; None for a segment that opens its arena, or sees everything."""
-    if segment.mask is not None:
-        return decoder.there(segment.mask)
-    size = len(segment.tokens)
-    if segment.start == 0 or size == 1:
-        return None
-    mask = torch.ones(size, segment.seen, dtype=torch.bool, device=decoder.layout.device)
-    return mask.tril_(segment.seen - size)
-
-
-def _attend(
-    query: torch.Tensor,
-    keys: torch.Tensor,
-    values: torch.Tensor,
-    mask: torch.Tensor | None,
-    opens: bool,
-    scale: float | None,
-) -> torch.Tensor:
-    """(1, H, S, D) from one segment's queries (1, H, S, D), keys and values (K, N, D), mask (S, N)."""
-    heads, groups = keys.shape[0], query.shape[1] // keys.shape[0]
-    if opens:
-        if groups > 1:
-            keys, values = keys.repeat_interleave(groups, 0), values.repeat_interleave(groups, 0)
-        return scaled_dot_product_attention(query, keys[None], values[None], is_causal=True, scale=scale)
-    # The G query heads of a key-value head are G times as many queries of that head: no key is copied.
-    grouped = query.reshape(1, heads, groups * query.shape[2], query.shape[3])  # (1, K, G * S, D)
-    if mask is not None and groups > 1:
-        mask = mask.repeat(groups, 1)
-    out = scaled_dot_product_attention(grouped, keys[None], values[None], attn_mask=mask, scale=scale)
-    return out.reshape(query.shape)
 
 
 Kind = TypeVar("Kind", bound=Decoder)

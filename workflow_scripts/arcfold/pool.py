@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from arcfold import kernels
-from arcfold.decoding import ArenaDecoder, Decoder, Pass, Segment, weight_bytes
+from arcfold.arenas import ArenaDecoder
+from arcfold.decoding import Decoder, Pass, Segment, weight_bytes
 from arcfold.fused_layers import PooledPass, fused_layers
 from arcfold.fusing import fused
 
