@@ -23,7 +23,12 @@ wildcard_constraints:
     fold=r"\d+",
 
 
-include: "rules/common.smk"
+include: "rules/helpers/common.smk"
+include: "rules/helpers/models.smk"
+include: "rules/helpers/datasets.smk"
+include: "rules/helpers/store.smk"
+include: "rules/helpers/pretraining.smk"
+include: "rules/helpers/benchmarks.smk"
 include: "rules/tasks.smk"
 include: "rules/base_model.smk"
 include: "rules/pretraining.smk"

@@ -1,0 +1,69 @@
+# The checked config, runs and their settings: what all rules ask. The meaning of the words is in arcfold.runs.
+import functools
+import os
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(workflow.basedir) / "workflow_scripts"))
+
+from arcfold import runs
+from arcfold.datasets import count_tasks, dataset_entries, dataset_files
+from arcfold.leakage import check_leaks, leaks, subset_of_adapter
+from arcfold.files import InputError, check_schema
+from arcfold.models import how_to_get, read_files
+from arcfold.recipes import check_recipes
+from arcfold.sources import hash_of_code
+
+
+def says_its_line(function):
+    """What is wrong with the config or a requested run ends the workflow with one line."""
+
+    @functools.cache
+    def told(*arguments):
+        try:
+            return function(*arguments)
+        except InputError as error:
+            sys.exit(f"error: {error}")
+
+    functools.update_wrapper(told, function)
+    return told
+
+
+@says_its_line
+def checked_config():
+    check_schema(config, "config", "config")
+    runs.check_config(config, "config")
+    return config
+
+
+checked_config()
+
+
+@says_its_line
+def get_run(name):
+    return runs.resolve_run(config, name, lambda dataset: count_tasks(config, dataset))
+
+
+@says_its_line
+def get_leaks(name):
+    """What a run's base model and adapter have seen of its tasks; refused unless the config allows it."""
+    run = get_run(name)
+    found = leaks(config, run, cache=".snakemake/leaks")
+    check_leaks(found, config["allow_seen"], name)
+    return found
+
+
+@says_its_line
+def get_settings(stage, key):
+    return runs.settings_of_key(config, stage, key)
+
+
+@says_its_line
+def get_tasks_file(dataset):
+    return runs.tasks_file(config, dataset)
+
+
+@functools.cache
+def get_code(script):
+    """A hash of what a rule's script and the modules behind it say."""
+    return hash_of_code(Path(workflow.basedir) / "workflow_scripts" / f"{script}.py")

@@ -1,0 +1,101 @@
+# Paths and settings of the stages in results/store/, and of the links that a run has to them.
+
+
+def get_split(wildcards):
+    """Number of folds and seed of a folder of the store, '8folds-seed0'."""
+    folds, seed = wildcards.split.split("folds-seed")
+    return int(folds), int(seed)
+
+
+@says_its_line
+def check_fold(wildcards):
+    """A fold of the run: they count from 0."""
+    folds = get_run(wildcards.run).folds
+    if int(wildcards.get("fold", 0)) >= folds:
+        raise InputError(f"run {wildcards.run}: no fold {wildcards.fold}, expected 0 to {folds - 1}")
+
+
+def in_store(stage, name):
+    """The path of a run's file in the store."""
+
+    def path(wildcards):
+        get_leaks(wildcards.run)
+        check_fold(wildcards)
+        return f"{get_run(wildcards.run).store(stage)}/{name.format(**wildcards)}"
+
+    return path
+
+
+def earlier_in_store(stage, earlier, name):
+    """The path of an earlier stage's file for a store folder of `stage`."""
+
+    def path(wildcards):
+        settings = get_settings(stage, wildcards.key)
+        folder = runs.store_path(earlier, wildcards.dataset, *get_split(wildcards), settings)
+        return f"{folder}/{name.format(**wildcards)}"
+
+    return path
+
+
+def stage_param(stage, section):
+    """The slice of the settings that one section names."""
+
+    def settings(wildcards):
+        return get_settings(stage, wildcards.key)[section]
+
+    return settings
+
+
+def stage_model_record(stage):
+    def path(wildcards):
+        return f"results/models/{get_settings(stage, wildcards.key)['model']}.json"
+
+    return path
+
+
+def stage_model_files(stage):
+    def paths(wildcards):
+        return get_model_files(get_settings(stage, wildcards.key)["model"])
+
+    return paths
+
+
+def stage_model_folder(stage):
+    def path(wildcards):
+        return get_model_folder(get_settings(stage, wildcards.key)["model"])
+
+    return path
+
+
+def stage_model_loading(stage):
+    def loading(wildcards):
+        return get_model_loading(get_settings(stage, wildcards.key)["model"])
+
+    return loading
+
+
+def all_folds(pattern):
+    """One path for each fold of the run."""
+
+    def paths(wildcards):
+        return [pattern.format(run=wildcards.run, fold=fold) for fold in range(get_run(wildcards.run).folds)]
+
+    return paths
+
+
+def run_param(section):
+    def settings(wildcards):
+        return get_run(wildcards.run).settings[section]
+
+    return settings
+
+
+def get_link_target(wildcards, input, output):
+    """The path from a link's folder to what it shows."""
+    return os.path.relpath(input[0], Path(output[0]).parent)
+
+
+def get_init(wildcards):
+    """The pretrained adapter that a fold starts from, if any."""
+    init = get_settings("adapters", wildcards.key)["training"].get("init")
+    return [] if init is None else f"results/adapters/{init}"  # a path, not a list of one
