@@ -146,7 +146,7 @@ def test_search_and_rescoring_give_what_they_give_with_transformers(
     draws = random.Random(3)
     prompts = [tuple(draws.choices(range(16), k=size)) for size in (1, 9, 40)]
     found = [
-        search(model, [Query(prompt, 6) for prompt in prompts], end=2, min_prob=0.002, engine=engine)
+        search(model, [Query(prompt, 4) for prompt in prompts], end=2, min_prob=0.002, engine=engine)
         for model in (light, full)
     ]
     assert sum(len(one.replies) for one in found[0]) > 5

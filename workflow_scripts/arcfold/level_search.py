@@ -50,9 +50,6 @@ class Launched(NamedTuple):
 class LevelSearch:
     """The state of one call of `search`; on a CPU, where every prefix is run in the same kind of pass."""
 
-    staged = False
-    """Whether most of a group wait for a draft. On a CPU what a text repeats of itself makes guesses as good."""
-
     def __init__(
         self,
         decoder: Any,
@@ -275,7 +272,6 @@ class PoolSearch(LevelSearch):
     results alone, never on who is faster.
     """
 
-    staged = True
     burst = BURST
     decoder: PoolDecoder
     frontier: Frontier | None = None

@@ -61,7 +61,7 @@ def search(
     def attempt(halvings: int) -> list[Found]:
         with open_decoder(model, longest, decoder_kind(model, engine), memory_budget, halvings) as decoder:
             kind = PoolSearch if isinstance(decoder, PoolDecoder) else LevelSearch
-            waiting = Waiting(queries, groups if kind.staged and drafts is not None else None)
+            waiting = Waiting(queries, None if drafts is None else groups)
             of = range(len(queries)) if groups is None else groups
             return kind(decoder, queries, end, math.log(min_prob), drafts, waiting, of, progress).run()
 
