@@ -46,11 +46,11 @@ import torch  # noqa: E402
 from transformers import Qwen3Config, Qwen3ForCausalLM, __version__  # noqa: E402
 
 from arcfold import kernels  # noqa: E402
-from arcfold.adapted import load_adapted  # noqa: E402
+from arcfold.adapted import adapted  # noqa: E402
 from arcfold.candidates import Drafts, Looks, groups, take_looks  # noqa: E402
 from arcfold.decoding import open_decoder, weight_bytes  # noqa: E402
 from arcfold.frontier import Frontier, NewRow  # noqa: E402
-from arcfold.light_models import is_light, load_light  # noqa: E402
+from arcfold.light_models import base_loader  # noqa: E402
 from arcfold.measuring import copy_bandwidth, event_seconds, host_functions, kernel_share, read_bandwidth  # noqa: E402
 from arcfold.models import load_base, model_record, with_adapter  # noqa: E402
 from arcfold.pool import PoolDecoder  # noqa: E402
@@ -111,8 +111,10 @@ class Bench:
 
     def base(self, dtype: str) -> tuple[Any, Any]:
         """The base model as search and rescoring run it, and as transformers does."""
-        reference = load_base(self._model, self.device, dtype)
-        return load_light(self._model, self.device, dtype) if is_light(self._model) else reference, reference
+        return self._lightest(dtype), load_base(self._model, self.device, dtype)
+
+    def _lightest(self, dtype: str) -> Any:
+        return base_loader(self._model, {"dtype": dtype})(self.device)
 
     @functools.cached_property
     def adapted(self) -> tuple[Any, Any]:
@@ -131,8 +133,8 @@ class Bench:
                 traceback.print_exc()
                 print("NO ADAPTER: the figures are those of the base model", flush=True)
                 return self.base("auto")
-            ours = load_adapted(self._model, adapter, record, self.device, {})
-            return ours, with_adapter(load_base(self._model, self.device), adapter, record)
+            ours, reference = self.base("auto")
+            return adapted(ours, adapter, record), with_adapter(reference, adapter, record)
 
     def _train(self, folder: Path, record: Facts) -> None:
         epochs, views = (1, 1) if self.tiny else (6, 8)
@@ -145,7 +147,7 @@ class Bench:
         )  # fmt: skip
         named = {key: record[key] for key in ("name", "hash")}
         train_adapter(
-            self.base("auto")[0], samples, settings, folder=folder, checkpoints=None, base_record=named,
+            self._lightest("auto"), samples, settings, folder=folder, checkpoints=None, base_record=named,
             backend="packed", progress=False,
         )  # fmt: skip
 

@@ -15,10 +15,10 @@ from test_training import ALL, samples_of, settings_of, train
 from tiny_models import ARCHITECTURES, EMBEDDED, tiny_model
 
 import arcfold
-from arcfold.adapted import load_adapted
+from arcfold.adapted import adapted
 from arcfold.adapters import WEIGHTS, fresh_weights, make_spec, save_adapter
 from arcfold.files import InputError
-from arcfold.light_models import is_light, load_light
+from arcfold.light_models import base_loader, is_light, load_light
 from arcfold.models import load_base, with_adapter
 from arcfold.rescoring import reply_log_probs
 from arcfold.search import Query, search
@@ -120,7 +120,7 @@ def lively_adapter(folder: Path, base: Path, rank: int) -> dict[str, str]:
 def test_an_adapter_is_merged_as_peft_merges_it(architecture: str, tied: bool, dtype: str, tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "m", architecture, tied=tied)
     record = lively_adapter(tmp_path / "a", folder, rank=3)
-    light = load_adapted(folder, tmp_path / "a", record, CPU, {"dtype": dtype})
+    light = adapted(base_loader(folder, {"dtype": dtype})(CPU), tmp_path / "a", record)
     full = with_adapter(load_base(folder, CPU, dtype), tmp_path / "a", record)
     theirs = dict(full.named_parameters())
     for name, parameter in light.named_parameters():
@@ -133,7 +133,7 @@ def test_an_adapter_of_another_base_is_refused(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "m", "qwen3")
     lively_adapter(tmp_path / "a", folder, rank=2)
     with pytest.raises(InputError, match="trained on the base b with hash h, expected c with hash g"):
-        load_adapted(folder, tmp_path / "a", {"name": "c", "hash": "g"}, CPU, {})
+        adapted(load_light(folder, CPU), tmp_path / "a", {"name": "c", "hash": "g"})
 
 
 @pytest.mark.parametrize("engine", ["arenas", "pool"])
@@ -179,11 +179,11 @@ def test_search_and_rescoring_import_nothing_slow(tmp_path: Path) -> None:
 import sys
 sys.path[:0] = [{str(Path(arcfold.__file__).parents[1])!r}]
 import torch
-from arcfold.adapted import load_adapted, load_adapted_libraries
+from arcfold.adapted import adapted
+from arcfold.light_models import base_loader
 from arcfold.rescoring import reply_log_probs
 from arcfold.search import Query, search
-load_adapted_libraries({str(EMBEDDED)!r}, {{}})
-model = load_adapted({str(EMBEDDED)!r}, {str(tmp_path / "a")!r}, {record!r}, torch.device("cpu"), {{}})
+model = adapted(base_loader({str(EMBEDDED)!r})(torch.device("cpu")), {str(tmp_path / "a")!r}, {record!r})
 for engine in ("arenas", "pool"):
     search(model, [Query((1, 2, 3), 4)], end=13, min_prob=0.5, engine=engine)
     reply_log_probs(model, [((1, 2, 3), [(4, 5)])], engine=engine)

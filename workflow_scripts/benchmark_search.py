@@ -28,13 +28,15 @@ def main(
 ) -> None:
     watch = Stopwatch()
     # torch and transformers are loaded here, where the time counts
-    from arcfold.adapted import load_adapted
+    from arcfold.adapted import adapted
     from arcfold.candidates import take_looks
+    from arcfold.light_models import base_loader
     from arcfold.memory import memory_budget
     from arcfold.models import check_length, codec_of, compute_device, load_base, load_libraries, with_adapter
     from arcfold.search_benchmark import measure, spread, totals
 
     load_libraries()
+    load = base_loader(base, loading)
     watch.lap("import")
     model_record = read_json(record, "model")
     check_length(model_record, search["longest"], "search/longest")
@@ -50,7 +52,7 @@ def main(
                 for views, purpose in ((search["views"], "inference views"), (rescoring["views"], "scoring views"))
             )
             facts = measure(
-                load_adapted(base, adapter, model_record, device, loading),
+                adapted(load(device), adapter, model_record),
                 with_adapter(load_base(base, device, **loading), adapter, model_record),
                 searched,
                 scored,

@@ -27,13 +27,14 @@ def main(
 ) -> None:
     watch = Stopwatch()
     # torch is loaded here, where the time counts
-    from arcfold.adapted import load_adapted, load_adapted_libraries
+    from arcfold.adapted import adapted
     from arcfold.candidates import Drafts, candidates_to_json, groups, queries, take_looks
+    from arcfold.light_models import base_loader
     from arcfold.memory import memory_budget
     from arcfold.models import check_length, codec_of, compute_device
     from arcfold.search import search
 
-    load_adapted_libraries(base, loading)
+    load = base_loader(base, loading)
     watch.lap("import")
     model_record = read_json(record, "model")
     check_length(model_record, settings["longest"], "search/longest")
@@ -48,7 +49,7 @@ def main(
     watch.lap("prompts")
     with compute_device(gpus, threads) as device:
         watch.lap("wait for a device")
-        model = load_adapted(base, adapter, model_record, device, loading)
+        model = adapted(load(device), adapter, model_record)
         watch.lap("load")
         with progress_bar("search", len(looks.looks), len(set(groups(looks)))) as progress:
             found = search(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arcfold.backends import AUTO, choose_backend
 from arcfold.files import hash_of, new_folder, write_json
-from arcfold.light_models import is_light, load_light
-from arcfold.models import check_length, codec_of, compute_device, load_base, load_libraries
+from arcfold.light_models import base_loader
+from arcfold.models import check_length, codec_of, compute_device
 from arcfold.provenance import Stopwatch, provenance
 from arcfold.reporting import NONE, reporting
 from arcfold.samples import fold_samples
@@ -59,14 +59,14 @@ def adapt(
     longest = max(len(sample.input_ids) for sample in samples)
     choice = choose_backend(settings["backend"], base, gpus=gpus, longest=longest, **loading)
     log.info("backend %s: %s", choice.backend, choice.why)
-    light = choice.backend == "packed" and is_light(base, loading.get("quantization", "none"))
-    if choice.backend != "unsloth" and not light:
-        load_libraries()
+    load_here = None
+    if choice.backend != "unsloth":
+        load_here = base_loader(base, loading, light=choice.backend == "packed")
     watch.lap("libraries")
     with compute_device(gpus, threads) as device, new_folder(output) as folder:
         watch.lap("wait for a device")
         with (
-            _loaded(choice.backend, base, device, loading, longest, light) as model,
+            _loaded(load_here, base, device, loading, longest) as model,
             reporting(report_to, Path(log_file).with_suffix(""), device) as reporter,
         ):
             watch.lap("load")
@@ -91,14 +91,15 @@ def adapt(
 
 @contextlib.contextmanager
 def _loaded(
-    backend: str, base: str, device: torch.device, loading: Mapping[str, str], longest: int, light: bool
+    load_here: Callable[[torch.device], nn.Module] | None,
+    base: str,
+    device: torch.device,
+    loading: Mapping[str, str],
+    longest: int,
 ) -> Iterator[nn.Module]:
-    """The base model as the backend wants it; Unsloth is imported here, since its import uses the device."""
-    if light:
-        yield load_light(base, device, loading.get("dtype", "auto"))
-        return
-    if backend != "unsloth":
-        yield load_base(base, device, **loading)
+    """The base model by its loader, or by Unsloth without one; its import uses the device, so it is here."""
+    if load_here is not None:
+        yield load_here(device)
         return
     from arcfold.training_unsloth import load, unsloth_libraries
 

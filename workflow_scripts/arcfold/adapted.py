@@ -1,4 +1,4 @@
-"""A base model with an adapter merged into it, ready for search and rescoring; without transformers if it can be."""
+"""A base model with an adapter merged into it, ready for search and rescoring."""
 
 from __future__ import annotations
 
@@ -6,33 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from arcfold.adapters import load_adapter, merge
-from arcfold.light_models import is_light, load_light
-from arcfold.models import load_base, load_libraries, with_adapter
+from arcfold.light_models import LightModel
+from arcfold.models import with_adapter
 
 
-def load_adapted_libraries(base: str | Path, loading: Mapping[str, str]) -> None:
-    """Imports what `load_adapted` uses: seconds that a job need not hold a device for.
+def adapted(base: Any, adapter: str | Path, record: Mapping[str, Any]) -> nn.Module:
+    """The model with the adapter of a folder merged into its weights, in evaluation mode.
 
-    base: the model's folder; loading: its dtype and quantization
+    base: as `light_models.base_loader` loads it; record: the base model's. Raises InputError if the
+    adapter was trained on another base, or if its files cannot be read.
     """
-    if not is_light(base, loading.get("quantization", "none")):
-        load_libraries()
-
-
-def load_adapted(
-    base: str | Path, adapter: str | Path, record: Mapping[str, Any], device: torch.device, loading: Mapping[str, str]
-) -> nn.Module:
-    """The model of the folder `base` with the adapter of a folder merged into its weights, in evaluation mode.
-
-    record: the base model's record. Raises InputError if the adapter was trained on another base, or
-    if a file of the two cannot be read.
-    """
-    if not is_light(base, loading.get("quantization", "none")):
-        return with_adapter(load_base(base, device, **loading), adapter, record)
-    model = load_light(base, device, loading.get("dtype", "auto"))
-    merge(model, *load_adapter(Path(adapter), model, record))
-    return model
+    if not isinstance(base, LightModel):
+        return with_adapter(base, adapter, record)
+    merge(base, *load_adapter(Path(adapter), base, record))
+    return base

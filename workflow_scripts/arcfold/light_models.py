@@ -10,7 +10,7 @@ Shapes: T tokens, W width, H query heads, K key-value heads, D size of a head, V
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from arcfold.files import InputError, read_json
-from arcfold.models import is_quantized, model_files, torch_dtype, weight_files
+from arcfold.models import is_quantized, load_base, load_libraries, model_files, torch_dtype, weight_files
 
 if TYPE_CHECKING:
     from arcfold.decoding import Pass
@@ -69,6 +69,22 @@ def load_light(folder: str | Path, device: torch.device, dtype: str = "auto") ->
         model.lm_head.weight = model.model.embed_tokens.weight
     model.model.rotary_emb.inverse = _inverse_frequencies(config).to(device)
     return model.eval()
+
+
+def base_loader(
+    folder: str | Path, loading: Mapping[str, str] | None = None, *, light: bool = True
+) -> Callable[[torch.device], nn.Module]:
+    """Imports what loading the model of a folder takes, and gives the function that loads it on a device.
+
+    The imports are seconds that a job need not hold a device for.
+    loading: dtype and quantization, as `models.load_base` has them
+    light: whether a light model will do, where it can be one; else it is transformers'
+    """
+    loading = loading or {}
+    if light and is_light(folder, loading.get("quantization", "none")):
+        return lambda device: load_light(folder, device, loading.get("dtype", "auto"))
+    load_libraries()
+    return lambda device: load_base(folder, device, **loading)
 
 
 class LightConfig(SimpleNamespace):

@@ -146,11 +146,10 @@ def load(folder: Path, way: str) -> Any:
     """The model on the device that there is, by the loader that the workflow would take."""
     import torch
 
-    from arcfold.light_models import is_light, load_light
-    from arcfold.models import load_base
+    from arcfold.light_models import base_loader
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return (load_light if way == "packed" and is_light(folder) else load_base)(folder, device)
+    return base_loader(folder, light=way == "packed")(device)
 
 
 def count_parameters(model: Any) -> int:
