@@ -94,7 +94,9 @@ class Segment:
         return self.stop if self.places is None else len(self.places)
 
 
-def chain(arena: Arena, tokens: Sequence[int], first: int, outputs: range, seen: np.ndarray | None) -> Segment:
+def chain(
+    arena: Arena, tokens: Sequence[int] | np.ndarray, first: int, outputs: range, seen: np.ndarray | None
+) -> Segment:
     """A segment of consecutive tokens: each sees the places `seen` and the tokens of its own before it.
 
     `first` is the position of the first token; `seen` (ascending places) None means all that the

@@ -6,6 +6,7 @@ whose nodes is run once and sees the prompt and its ancestors.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -101,42 +102,52 @@ def _score_all(
 class _Tree:
     """A question's replies as a tree of tokens: node 0 is the prompt's last token, then one node a token.
 
-    The last token of a reply is looked up in its parent's probabilities and needs no node.
+    The last token of a reply is looked up in its parent's probabilities and needs no node. The lookups,
+    L in all, are numbered reply by reply.
     """
 
     def __init__(self, number: int, prompt: Sequence[int], replies: Sequence[Sequence[int]]) -> None:
         self.number = number
-        self.prompt = list(prompt)
-        self.paths: list[list[int]] = []
-        """For each reply the nodes whose successors its tokens are."""
-        self.replies = [list(tokens) for tokens in replies]
-        self.branches: list[tuple[list[int], list[int]]] = []
+        self.prompt = np.asarray(prompt, dtype=np.int64)
+        self.branches: list[tuple[np.ndarray, np.ndarray]] = []
         """(nodes that a branch builds on, without node 0; tokens of its new nodes), in the nodes' order."""
-        children: list[dict[int, int]] = [{}]
-        for tokens in self.replies:
-            path, old = [0], True
-            for token in tokens[:-1]:
-                node = children[path[-1]].get(token)
-                if node is None:
-                    if old:
-                        self.branches.append((path[1:], []))
-                    old = False
-                    node = len(children)
-                    children[path[-1]][token] = node
-                    children.append({})
-                    self.branches[-1][1].append(token)
-                path.append(node)
-            self.paths.append(path if tokens else [])
-        self.nodes = len(children)
-        self.users: list[list[tuple[int, int]]] = [[] for _ in children]
-        """For each node the (reply, step) whose token is looked up in its successors' probabilities."""
-        for reply, path in enumerate(self.paths):
-            for step, node in enumerate(path):
-                self.users[node].append((reply, step))
+        self.nodes = 1
+        texts = [np.asarray(tokens, dtype=np.int64) for tokens in replies]
+        paths = [np.zeros(len(text), dtype=np.int64) for text in texts]
+        """For each reply the nodes whose successors its tokens are."""
+        last: tuple[np.ndarray, np.ndarray] = (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+        # Of texts in the order of a dictionary, each shares with the one before it what it shares with any before.
+        for reply in sorted((r for r, text in enumerate(texts) if len(text)), key=lambda r: tuple(replies[r][:-1])):
+            last = self._add(texts[reply][:-1], *last)
+            paths[reply][1:] = last[1]
+        self.starts = np.cumsum([0, *map(len, texts)])
+        """(replies + 1,) the first lookup of each reply."""
+        path = np.concatenate([*paths, np.zeros(0, dtype=np.int64)])
+        self.order = np.argsort(path, kind="stable")
+        """(L,) the lookups by their node; two more arrays of this order:"""
+        self.path = path[self.order]
+        """the nodes, ascending"""
+        self.tokens = np.concatenate([*texts, np.zeros(0, dtype=np.int64)])[self.order]
+        """the tokens that are looked up"""
+
+    def _add(self, text: np.ndarray, before: np.ndarray, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Gives nodes to the tokens of a text that differ from the text before it; the text and all its nodes."""
+        same = min(len(text), len(before))
+        differs = text[:same] != before[:same]
+        shared = int(differs.argmax()) if differs.any() else same
+        fresh = np.arange(self.nodes, self.nodes + len(text) - shared)
+        if len(fresh):
+            self.branches.append((nodes[:shared], text[shared:]))
+            self.nodes += len(fresh)
+        return text, np.concatenate([nodes[:shared], fresh])
 
     @property
     def size(self) -> int:
         return len(self.prompt) + self.nodes - 1
+
+    def sums(self, terms: np.ndarray) -> list[float]:
+        """Each reply's sum of its lookups' values (L,), rounded once."""
+        return [math.fsum(terms[start:stop].tolist()) for start, stop in itertools.pairwise(self.starts.tolist())]
 
 
 def _batches(questions: Sequence[Question], room: int) -> Iterator[list[int]]:
@@ -184,69 +195,70 @@ def _score(decoder: Decoder, trees: Sequence[_Tree], room: int) -> Callable[[], 
 
     The function waits for them and gives the log-probabilities of each tree's replies.
     """
-    terms: list[list[list[float]]] = [[[0.0] * len(path) for path in tree.paths] for tree in trees]
+    terms = [np.zeros(len(tree.order)) for tree in trees]
     begun: list[Callable[[], None]] = []
-    pending: list[tuple[int, list[int], Segment]] = []
+    pending: list[_Piece] = []
     used = 0
-    for number, tree in enumerate(trees):
-        arena = decoder.arena(tree.size)
-        for nodes, segment in _segments(tree, arena):
+    for tree, values in zip(trees, terms, strict=True):
+        for node, segment in _segments(tree, decoder.arena(tree.size)):
             if pending and used + len(segment.tokens) > room:
-                begun.append(_look_up(decoder, trees, pending, terms))
+                begun.append(_look_up(decoder, pending))
                 pending, used = [], 0
-            pending.append((number, nodes, segment))
+            pending.append(_Piece(tree, values, node, segment))
             used += len(segment.tokens)
     if pending:
-        begun.append(_look_up(decoder, trees, pending, terms))
+        begun.append(_look_up(decoder, pending))
 
     def results() -> list[list[float]]:
         for put in begun:
             put()
-        return [[math.fsum(values) for values in of_tree] for of_tree in terms]
+        return [tree.sums(values) for tree, values in zip(trees, terms, strict=True)]
 
     return results
 
 
-def _segments(tree: _Tree, arena: Arena) -> Iterator[tuple[list[int], Segment]]:
-    """Each branch as a segment, with its nodes; the first one follows the prompt in the same segment."""
+@dataclass(frozen=True)
+class _Piece:
+    """A segment of a tree's nodes, from `node` on, one for each of its outputs; `terms` (L,) takes what is found."""
+
+    tree: _Tree
+    terms: np.ndarray
+    node: int
+    segment: Segment
+
+    @property
+    def lookups(self) -> slice:
+        """Those of its nodes, in the order of the tree's nodes."""
+        return slice(*np.searchsorted(self.tree.path, [self.node, self.node + len(self.segment.outputs)]))
+
+
+def _segments(tree: _Tree, arena: Arena) -> Iterator[tuple[int, Segment]]:
+    """Each branch as a segment, with its first node; the first one follows the prompt in the same segment."""
     length = len(tree.prompt)
-    _, tokens = tree.branches[0] if tree.branches else ([], [])
+    _, tokens = tree.branches[0] if tree.branches else (None, tree.prompt[:0])
     outputs = range(length - 1, length + len(tokens))
-    yield list(range(len(outputs))), chain(arena, tree.prompt + tokens, 0, outputs, None)
+    yield 0, chain(arena, np.concatenate([tree.prompt, tokens]), 0, outputs, None)
     for path, tokens in tree.branches[1:]:
         # Node n > 0 stands right behind the prompt's last token, node 0, in the arena.
-        seen = np.array([*range(length), *(length - 1 + node for node in path)])
+        seen = np.concatenate([np.arange(length), length - 1 + path])
         node = arena.length - length + 1
-        segment = chain(arena, tokens, length + len(path), range(len(tokens)), seen)
-        yield list(range(node, node + len(tokens))), segment
+        yield node, chain(arena, tokens, length + len(path), range(len(tokens)), seen)
 
 
-def _look_up(
-    decoder: Decoder,
-    trees: Sequence[_Tree],
-    pending: Sequence[tuple[int, list[int], Segment]],
-    terms: list[list[list[float]]],
-) -> Callable[[], None]:
-    """Begins a pass over the pending segments; the function puts log p(token | what precedes it) into `terms`."""
-    log_probs = decoder.log_probs([segment for _, _, segment in pending])
-    row = 0
-    rows: list[int] = []
-    tokens: list[int] = []
-    targets: list[tuple[list[float], int]] = []
-    for number, nodes, _ in pending:
-        for node in nodes:
-            for reply, step in trees[number].users[node]:
-                rows.append(row)
-                tokens.append(trees[number].replies[reply][step])
-                targets.append((terms[number][reply], step))
-            row += 1
-    looked_up = log_probs[
-        decoder.there(np.array(rows, dtype=np.int64)), decoder.there(np.array(tokens, dtype=np.int64))
-    ]
+def _look_up(decoder: Decoder, pieces: Sequence[_Piece]) -> Callable[[], None]:
+    """Begins a pass over some pieces; the function puts log p(token | what precedes it) into their terms."""
+    log_probs = decoder.log_probs([piece.segment for piece in pieces])
+    begins = np.cumsum([0, *(len(piece.segment.outputs) for piece in pieces[:-1])])
+    lookups = [piece.lookups for piece in pieces]
+    each = list(zip(pieces, lookups, strict=True))
+    rows = [begin + piece.tree.path[of] - piece.node for begin, (piece, of) in zip(begins, each, strict=True)]
+    tokens = [piece.tree.tokens[of] for piece, of in each]
+    looked_up = log_probs[decoder.there(np.concatenate(rows)), decoder.there(np.concatenate(tokens))]
     values = decoder.fetch(looked_up)
 
     def put() -> None:
-        for (of_reply, step), value in zip(targets, values().tolist(), strict=True):
-            of_reply[step] = value
+        found = np.split(values(), np.cumsum([len(of_piece) for of_piece in rows[:-1]]))
+        for (piece, of), numbers in zip(each, found, strict=True):
+            piece.terms[piece.tree.order[of]] = numbers
 
     return put
