@@ -345,7 +345,7 @@ def _milliseconds(function: Callable[[], Any], times: int, wait: bool = True) ->
 
 
 CLASSES = {
-    "attention": r"flash|fmha|sdpa|attention|cudnn_generated",
+    "attention": r"flash|fmha|sdpa|attention|cudnn_generated|_forward_kernel|_means|_keys_kernel|_queries",
     "matrix products": r"gemm|nvjet|cutlass|xmma|splitk|cublas|gemv|wgmma",
     "optimizer": r"_adamw|reduce_kernel",
     "elementwise, ours": r"_rms_norm|_rotate|_swiglu|_cross_entropy",
@@ -433,6 +433,8 @@ def _attention(row: Row) -> Row:
     import torch.nn.functional as F
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
+    from arcfold import training_attention
+
     device, gpu = _device(), _device().type == "cuda"
     dtype = torch.bfloat16 if gpu else torch.float32
     pieces, length, heads, kv, size = (2, 64, 4, 2, 16) if row["tiny"] else (2, 4096, 32, 8, 128)
@@ -464,6 +466,12 @@ def _attention(row: Row) -> Row:
             flat[3], *flat[:3], o, lse, *where, state, unused, scale=None
         )
 
+    if training_attention.usable(flat[0]):
+        measure(
+            "ours",
+            lambda: training_attention.forward(*flat[:3], bounds, size**-0.5),
+            lambda out: training_attention.backward(flat[3], *flat[:3], *out, bounds, size**-0.5),
+        )
     for deterministic in (True, False):
         torch.use_deterministic_algorithms(deterministic)
         torch.utils.deterministic.fill_uninitialized_memory = False

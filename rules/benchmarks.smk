@@ -56,6 +56,7 @@ rule benchmark_training:
         gpu=1,
     params:
         base=lambda wildcards: get_model_folder(get_timed_run(wildcards).model),
+        loading=lambda wildcards: get_model_loading(get_timed_run(wildcards).model),
         run=get_timed_name,
         seed=lambda wildcards: get_timed_run(wildcards).seed,
         settings=lambda wildcards: get_timed_run(wildcards).settings["training"],

@@ -14,12 +14,13 @@ SECONDS = 3600.0
 
 
 def main(
-    *, tasks: str, folds: str, record: str, base: str, run: str, seed: int, settings: dict[str, Any], gpus: int,
-    threads: int, output: str,
+    *, tasks: str, folds: str, record: str, base: str, loading: dict[str, str], run: str, seed: int,
+    settings: dict[str, Any], gpus: int, threads: int, output: str,
 ) -> None:  # fmt: skip
     watch = Stopwatch()
     ids = read_json(folds, "folds")["folds"][0]
-    request = {"tasks": tasks, "ids": ids, "record": record, "base": base, "seed": seed, "threads": threads}
+    request = {"tasks": tasks, "ids": ids, "record": record, "base": base, "loading": loading, "seed": seed}
+    request |= {"threads": threads, "settings": settings}
     rows = {}
     with lease(gpus):
         watch.lap("wait for a device")
@@ -27,7 +28,7 @@ def main(
             if way == "unsloth" and find_spec("unsloth") is None:
                 rows[way] = {"error": "not installed", "last_lines": []}
             else:
-                rows[way] = measure(way, request | {"settings": settings}, SECONDS)
+                rows[way] = measure(way, request, SECONDS)
             watch.lap(way)
     made = {"run": run, "fold": 0, "rows": rows, "comparison": compare(rows)}
     inputs = hash_inputs(tasks=tasks, folds=folds, model=record)
@@ -42,6 +43,7 @@ if "snakemake" in globals():
             folds=snakemake.input.folds,
             record=snakemake.input.model,
             base=snakemake.params.base,
+            loading=snakemake.params.loading,
             run=snakemake.params.run,
             seed=snakemake.params.seed,
             settings=snakemake.params.settings,

@@ -5,8 +5,9 @@
     trl-defaults  trl's SFTTrainer as it comes, told no more than the task itself
     unsloth       Unsloth's layers under trl's SFTTrainer, the rest as Unsloth has it
 
-All see the samples in the same order, the same number at a step, and the same steps. Run as a
-program, this module reads a request from standard input and prints what it measured.
+All see the samples in the same order, the same number at a step, and the same steps; the last two
+end early when they are slow, and say so. Run as a program, this module reads a request from standard
+input and prints what it measured.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from pathlib import Path
 from typing import Any
 
 WAYS = ("packed", "trl", "trl-defaults", "unsloth")
+
+LIMIT = 120.0
+"""Seconds of training after which trl's defaults and Unsloth end with the step that they are at, the third at least."""
 
 _MARK = "MEASURED "
 
@@ -88,9 +92,10 @@ def compare(rows: Mapping[str, Mapping[str, Any]], reference: str = "trl") -> di
 
 
 def main() -> None:
-    """Reads {way, began, base, tasks, ids, record, seed, threads, settings} and prints what was measured.
+    """Reads {way, began, base, loading, tasks, ids, record, seed, threads, settings} and prints what was measured.
 
-    base: the model's folder; tasks, record: files; ids: the fold's tasks; settings: a run's section `training`
+    base, loading: the model's folder and how it is loaded (as `light_models.base_loader` has it; Unsloth loads it
+    itself); tasks, record: files; ids: the fold's tasks; settings: a run's section `training`
     """
     request = json.loads(sys.stdin.read())
     way = request["way"]
@@ -113,11 +118,15 @@ def main() -> None:
     of_training = {key: value for key, value in settings.items() if key not in {*OF_SAMPLES, "backend", "init"}}
     of_training["targets"] = tuple(of_training["targets"])
     chosen = TrainingSettings(**of_training, seed=request["seed"], threads=request["threads"])
-    print(_MARK + json.dumps(train(way, Path(request["base"]), samples, chosen, request["began"])), flush=True)
+    measured = train(way, Path(request["base"]), samples, chosen, request["began"], request["loading"])
+    print(_MARK + json.dumps(measured), flush=True)
 
 
-def train(way: str, folder: Path, samples: Sequence[Any], settings: Any, began: float) -> dict[str, Any]:
-    """One training, timed. began: time.time() when the process was started.
+def train(
+    way: str, folder: Path, samples: Sequence[Any], settings: Any, began: float,
+    loading: Mapping[str, str] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """One training, timed. began: time.time() when the process was started; loading: as in `main`.
 
     `tokens_per_second` counts real tokens from the end of the first step to the end of the last.
     """
@@ -127,9 +136,9 @@ def train(way: str, folder: Path, samples: Sequence[Any], settings: Any, began: 
     measured = (
         _unsloth(folder, samples, settings, began)
         if way == "unsloth"
-        else _trl_defaults(folder, samples, settings, began)
+        else _trl_defaults(load(folder, way, loading), folder, samples, settings, began)
         if way == "trl-defaults"
-        else _ours(way, folder, samples, settings, began)
+        else _ours(way, load(folder, way, loading), samples, settings, began)
     )
     from arcfold.provenance import versions
 
@@ -142,14 +151,14 @@ def train(way: str, folder: Path, samples: Sequence[Any], settings: Any, began: 
     }
 
 
-def load(folder: Path, way: str) -> Any:
+def load(folder: Path, way: str, loading: Mapping[str, str] | None = None) -> Any:
     """The model on the device that there is, by the loader that the workflow would take."""
     import torch
 
     from arcfold.light_models import base_loader
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return base_loader(folder, light=way == "packed")(device)
+    return base_loader(folder, loading, light=way == "packed")(device)
 
 
 def count_parameters(model: Any) -> int:
@@ -158,10 +167,9 @@ def count_parameters(model: Any) -> int:
     return sum(p.numel() for p in model.parameters() if id(p) not in skipped)
 
 
-def _ours(way: str, folder: Path, samples: Sequence[Any], settings: Any, began: float) -> dict[str, Any]:
+def _ours(way: str, model: Any, samples: Sequence[Any], settings: Any, began: float) -> dict[str, Any]:
     from arcfold.training import train_adapter
 
-    model = load(folder, way)
     parameters = count_parameters(model)
     called = time.time()
     with tempfile.TemporaryDirectory() as scratch:
@@ -185,12 +193,11 @@ def _ours(way: str, folder: Path, samples: Sequence[Any], settings: Any, began: 
     }
 
 
-def _trl_defaults(folder: Path, samples: Sequence[Any], settings: Any, began: float) -> dict[str, Any]:
+def _trl_defaults(model: Any, folder: Path, samples: Sequence[Any], settings: Any, began: float) -> dict[str, Any]:
     from peft import LoraConfig
 
     from arcfold.adapters import EMBEDDINGS
 
-    model = load(folder, "trl-defaults")
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
@@ -237,6 +244,7 @@ def _sft_trainer(
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             ends.append(time.time())
+            control.should_training_stop |= len(ends) >= 3 and ends[-1] - called > LIMIT
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
             if logs and "loss" in logs:
@@ -275,17 +283,18 @@ def _sft_trainer(
         )
         called = time.time()
         trainer.train()
-    lengths = [len(sample.input_ids) for sample in samples]
+    of_step = settings.batch * settings.accumulation
+    lengths = [len(sample.input_ids) for sample in samples[: len(ends) * of_step]]
     batches = [lengths[i : i + settings.batch] for i in range(0, len(lengths), settings.batch)]
     computed = sum(max(batch) * len(batch) for batch in batches)
-    after_first = sum(lengths[settings.batch * settings.accumulation :])
+    whole = -(-len(samples) // of_step)
     return {
         "parameters": parameters,
         "losses": losses,
-        "notes": [],
+        "notes": [f"ended after {len(ends)} of {whole} steps"] if len(ends) < whole else [],
         "steps": len(ends),
         "tokens": sum(lengths),
-        "tokens_per_second": after_first / max(ends[-1] - ends[0], 1e-9),
+        "tokens_per_second": sum(lengths[of_step:]) / max(ends[-1] - ends[0], 1e-9),
         "padding_percent": 100 * (1 - sum(lengths) / computed),
         "seconds_to_first_step": ends[0] - began,
         "seconds_of_the_backend_to_first_step": ends[0] - called,

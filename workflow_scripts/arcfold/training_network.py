@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from arcfold import training_attention
 from arcfold.adapters import LoraSpec, embedding
 from arcfold.files import InputError
 from arcfold.training_flat import Flat, Projections, stacked, unstacked
@@ -255,11 +256,21 @@ def attend(q: Tensor, k: Tensor, v: Tensor, row: Row, scale: float) -> tuple[Ten
     """Causal attention inside each piece of a row, and the function that turns its gradient into q's, k's and v's.
 
     q: (T, H, E); k, v: (T, K, E), each serving H / K query heads. Returns (T, H, E). On a GPU in 16
-    bits this is one flash attention over all pieces, else one attention for each.
+    bits this is one attention over all pieces, by our kernels where they are made for the card, else by torch's
+    flash attention; otherwise one attention for each piece.
     """
-    if q.is_cuda and q.dtype in (torch.bfloat16, torch.float16):
-        return _attend_flash(q, k, v, row, scale)
-    return _attend_each(q, k, v, row, scale)
+    if not (q.is_cuda and q.dtype in (torch.bfloat16, torch.float16)):
+        return _attend_each(q, k, v, row, scale)
+    return (_attend_triton if training_attention.usable(q) else _attend_flash)(q, k, v, row, scale)
+
+
+def _attend_triton(q: Tensor, k: Tensor, v: Tensor, row: Row, scale: float) -> tuple[Tensor, AttentionBackward]:
+    out, sums = training_attention.forward(q, k, v, row.bounds, scale)
+
+    def backward(d: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return training_attention.backward(d, q, k, v, out, sums, row.bounds, scale)
+
+    return out, backward
 
 
 def _attend_flash(q: Tensor, k: Tensor, v: Tensor, row: Row, scale: float) -> tuple[Tensor, AttentionBackward]:
