@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from arcfold.kernels import has_triton
+from arcfold.training_kernels import use_triton
 
 try:
     import triton
@@ -47,11 +48,12 @@ _OF_QUERIES = {32: _Blocks(64, 64, 4, 3), 64: _Blocks(64, 64, 4, 3), 128: _Block
 
 def usable(q: Tensor) -> bool:
     """Whether the kernels compute these queries (T, H, E) here: 16 bits on Hopper or later, or Triton's interpreter."""
-    if q.shape[2] not in SIZES or not has_triton(q.device):
+    if q.shape[2] not in SIZES:
         return False
     if q.device.type != "cuda":
-        return True
-    return q.dtype in (torch.bfloat16, torch.float16) and torch.cuda.get_device_capability(q.device) >= (9, 0)
+        return has_triton(q.device)
+    fits = q.dtype in (torch.bfloat16, torch.float16) and torch.cuda.get_device_capability(q.device) >= (9, 0)
+    return fits and use_triton(q.device)
 
 
 def forward(q: Tensor, k: Tensor, v: Tensor, bounds: Tensor, scale: float) -> tuple[Tensor, Tensor]:
