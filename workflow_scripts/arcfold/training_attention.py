@@ -166,7 +166,7 @@ if triton is not None:
             most = higher
         return total, most, out
 
-    @triton.jit
+    @triton.jit(do_not_specialize=["tokens", "tiles", "pieces"])  # a kernel for all rows
     def _forward_kernel(
         q, k, v, out, sums, bounds, scale, tokens, tiles, pieces, q_row, k_row, v_row,
         HEADS: tl.constexpr, GROUPS: tl.constexpr, SIZE: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
@@ -200,7 +200,7 @@ if triton is not None:
         goal = out + (at[:, None] * HEADS + head) * SIZE + numbers[None, :]
         tl.store(goal, made.to(out.dtype.element_ty), mask=inside[:, None])
 
-    @triton.jit
+    @triton.jit(do_not_specialize=["tokens"])  # a kernel for all rows
     def _means_kernel(d, out, means, tokens, d_row, HEADS: tl.constexpr, SIZE: tl.constexpr, BLOCK: tl.constexpr):
         """For each query the product of its output and that one's gradient."""
         rows = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -238,7 +238,7 @@ if triton is not None:
             dk = tl.dot(slope.to(query.dtype), query, dk, input_precision=PRECISION)
         return dk, dv
 
-    @triton.jit
+    @triton.jit(do_not_specialize=["tokens", "pieces"])  # a kernel for all rows
     def _keys_kernel(
         q, k, v, dk, dv, d, sums, means, bounds, scale, plain_scale, tokens, pieces, q_row, k_row, v_row, d_row,
         KEY_HEADS: tl.constexpr, GROUPS: tl.constexpr, SIZE: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
@@ -300,7 +300,7 @@ if triton is not None:
             dq = tl.dot(slope.to(key.dtype), key, dq, input_precision=PRECISION)
         return dq
 
-    @triton.jit
+    @triton.jit(do_not_specialize=["tokens", "tiles", "pieces"])  # a kernel for all rows
     def _queries_kernel(
         q, k, v, dq, d, sums, means, bounds, scale, plain_scale, tokens, tiles, pieces, q_row, k_row, v_row, d_row,
         HEADS: tl.constexpr, GROUPS: tl.constexpr, SIZE: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
