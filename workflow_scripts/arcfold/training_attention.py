@@ -137,6 +137,12 @@ if triton is not None:
         return begin, length, first
 
     @triton.jit
+    def _load(x, at, inside, row, head, SIZE: tl.constexpr):
+        """One head of the tokens `at`, zeros for those that are not inside."""
+        where = at[:, None] * row + head * SIZE + tl.arange(0, SIZE)[None, :]
+        return tl.load(x + where, mask=inside[:, None], other=0.0)
+
+    @triton.jit
     def _look(
         total, most, out, query, k, v, begin, length, rows, low, high, scale, k_row, v_row,
         SIZE: tl.constexpr, KEYS: tl.constexpr, DIAGONAL: tl.constexpr, PRECISION: tl.constexpr,
@@ -181,7 +187,7 @@ if triton is not None:
         numbers = tl.arange(0, SIZE)
         inside = rows < length
         at = (begin + rows).to(tl.int64)
-        query = tl.load(q + at[:, None] * q_row + head * SIZE + numbers[None, :], mask=inside[:, None], other=0.0)
+        query = _load(q, at, inside, q_row, head, SIZE)
         k += head // GROUPS * SIZE
         v += head // GROUPS * SIZE
         most = tl.full([QUERIES], -1.0e30, tl.float32)
@@ -205,12 +211,10 @@ if triton is not None:
         """For each query the product of its output and that one's gradient."""
         rows = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
         head = tl.program_id(1)
-        at = rows.to(tl.int64)[:, None]
-        numbers = tl.arange(0, SIZE)[None, :]
-        inside = (rows < tokens)[:, None]
-        one = tl.load(d + at * d_row + head * SIZE + numbers, mask=inside, other=0.0).to(tl.float32)
-        two = tl.load(out + (at * HEADS + head) * SIZE + numbers, mask=inside, other=0.0).to(tl.float32)
-        tl.store(means + head * tokens + rows, tl.sum(one * two, 1), mask=rows < tokens)
+        inside = rows < tokens
+        one = _load(d, rows.to(tl.int64), inside, d_row, head, SIZE).to(tl.float32)
+        two = _load(out, rows.to(tl.int64), inside, HEADS * SIZE, head, SIZE).to(tl.float32)
+        tl.store(means + head * tokens + rows, tl.sum(one * two, 1), mask=inside)
 
     @triton.jit
     def _gather_keys(
@@ -218,13 +222,12 @@ if triton is not None:
         SIZE: tl.constexpr, QUERIES: tl.constexpr, DIAGONAL: tl.constexpr, PRECISION: tl.constexpr,
     ):  # fmt: skip
         """Adds what the queries from `low` on give to the gradients of a block of keys and values."""
-        numbers = tl.arange(0, SIZE)
         for start in range(low, high, QUERIES):
             rows = start + tl.arange(0, QUERIES)
             inside = rows < length
             at = (begin + rows).to(tl.int64)
-            query = tl.load(q + at[:, None] * q_row + numbers[None, :], mask=inside[:, None], other=0.0)
-            gradient = tl.load(d + at[:, None] * d_row + numbers[None, :], mask=inside[:, None], other=0.0)
+            query = _load(q, at, inside, q_row, 0, SIZE)
+            gradient = _load(d, at, inside, d_row, 0, SIZE)
             # of a row behind the piece all is zero, its gradient too
             log_sum = tl.load(sums + at, mask=inside, other=0.0)
             mean = tl.load(means + at, mask=inside, other=0.0)
@@ -251,10 +254,10 @@ if triton is not None:
         key_head = tl.program_id(1)
         keys = first + tl.arange(0, KEYS)
         numbers = tl.arange(0, SIZE)
-        inside = (keys < length)[:, None]
-        at = (begin + keys).to(tl.int64)[:, None]
-        key = tl.load(k + at * k_row + key_head * SIZE + numbers[None, :], mask=inside, other=0.0)
-        value = tl.load(v + at * v_row + key_head * SIZE + numbers[None, :], mask=inside, other=0.0)
+        inside = keys < length
+        at = (begin + keys).to(tl.int64)
+        key = _load(k, at, inside, k_row, key_head, SIZE)
+        value = _load(v, at, inside, v_row, key_head, SIZE)
         made_dk = tl.zeros([KEYS, SIZE], tl.float32)
         made_dv = tl.zeros([KEYS, SIZE], tl.float32)
         middle = tl.minimum(first + KEYS, length)
@@ -270,9 +273,9 @@ if triton is not None:
                 means + head * tokens, begin, length, keys, first + KEYS, length, scale, q_row, d_row,
                 SIZE, QUERIES, False, PRECISION,
             )  # fmt: skip
-        goal = (at * KEY_HEADS + key_head) * SIZE + numbers[None, :]
-        tl.store(dk + goal, (made_dk * plain_scale).to(dk.dtype.element_ty), mask=inside)
-        tl.store(dv + goal, made_dv.to(dv.dtype.element_ty), mask=inside)
+        goal = (at[:, None] * KEY_HEADS + key_head) * SIZE + numbers[None, :]
+        tl.store(dk + goal, (made_dk * plain_scale).to(dk.dtype.element_ty), mask=inside[:, None])
+        tl.store(dv + goal, made_dv.to(dv.dtype.element_ty), mask=inside[:, None])
 
     @triton.jit
     def _gather_queries(
@@ -315,8 +318,8 @@ if triton is not None:
         numbers = tl.arange(0, SIZE)
         inside = rows < length
         at = (begin + rows).to(tl.int64)
-        query = tl.load(q + at[:, None] * q_row + head * SIZE + numbers[None, :], mask=inside[:, None], other=0.0)
-        gradient = tl.load(d + at[:, None] * d_row + head * SIZE + numbers[None, :], mask=inside[:, None], other=0.0)
+        query = _load(q, at, inside, q_row, head, SIZE)
+        gradient = _load(d, at, inside, d_row, head, SIZE)
         log_sum = tl.load(sums + head * tokens + at, mask=inside, other=0.0)
         mean = tl.load(means + head * tokens + at, mask=inside, other=0.0)
         k += head // GROUPS * SIZE
