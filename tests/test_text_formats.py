@@ -139,7 +139,8 @@ def test_a_prompt_begins_with_what_the_tokenizer_puts_in_front_of_every_text(tmp
     assert codec.reply(grid("1")) == without.reply(grid("1"))
     demonstrations = codec.demonstrations(TASK.train)
     assert demonstrations.ids == (*head, *without.demonstrations(TASK.train).ids)
-    assert demonstrations.in_output == (*(False for _ in head), *without.demonstrations(TASK.train).in_output)
+    for output, other in zip(demonstrations.outputs, without.demonstrations(TASK.train).outputs, strict=True):
+        assert (output.start, output.stop) == (other.start + len(head), other.stop + len(head))
 
 
 def test_the_head_counts_when_a_prompt_is_cut_to_its_limit():

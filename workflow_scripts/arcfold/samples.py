@@ -28,10 +28,9 @@ def training_sample(task: Task, codec: Codec, longest: int, mask_first_output: b
             f"task {task.id}: its shortest sample has {len(encoded.ids)} tokens, "
             f"expected at most {longest} (training/longest)"
         )
-    labels = [token if trained else IGNORED for token, trained in zip(encoded.ids, encoded.in_output, strict=True)]
-    if mask_first_output and kept > 1:
-        first = len(codec.demonstrations(task.train[:1]).ids)
-        labels[:first] = [IGNORED] * first
+    labels = [IGNORED] * len(encoded.ids)
+    for output in encoded.outputs[1 if mask_first_output and kept > 1 else 0 :]:
+        labels[output] = encoded.ids[output]
     return Sample(encoded.ids, tuple(labels))
 
 

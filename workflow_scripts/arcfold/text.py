@@ -71,10 +71,10 @@ FORMATS: dict[str, TextFormat] = {
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token ids, and for each one whether it belongs to an output (its rows and what ends them)."""
+    """Token ids, and where the outputs stand (their rows and what ends them)."""
 
     ids: tuple[int, ...]
-    in_output: tuple[bool, ...]
+    outputs: tuple[slice, ...]
 
 
 @dataclass(frozen=True)
@@ -152,13 +152,15 @@ class Codec:
 
     def demonstrations(self, pairs: Sequence[Pair]) -> Encoded:
         """The head of a prompt with these pairs, every output known."""
-        ids, in_output = list(self._start), [False] * len(self._start)
+        ids = list(self._start)
+        outputs = []
         for pair in pairs:
             assert pair.output is not None
-            question, reply = self.question(pair.input), self.reply(pair.output)
-            ids += question + reply
-            in_output += [False] * len(question) + [True] * len(reply)
-        return Encoded(tuple(ids), tuple(in_output))
+            ids += self.question(pair.input)
+            begin = len(ids)
+            ids += self.reply(pair.output)
+            outputs.append(slice(begin, len(ids)))
+        return Encoded(tuple(ids), tuple(outputs))
 
     def prompt(self, task: Task, test_index: int, longest: int) -> tuple[int, ...]:
         """The ids of all demonstrations and one test input, up to the place where the reply begins.
