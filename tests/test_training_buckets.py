@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arcfold.training_buckets import MULTIPLE, SCORED, Shape, _fewest_runs, plan_shapes
+from arcfold.training_buckets import MULTIPLE, Shape, _fewest_runs, plan_shapes
 
 
 def shapes_of(tokens: list[int]) -> list[Shape]:
@@ -20,7 +20,7 @@ def test_every_micro_batch_fits_and_padding_stays_under_its_bound(tokens: list[i
     sizes = shapes_of(tokens)
     planned = plan_shapes(sizes, padding)
     for size, shape in zip(sizes, planned, strict=True):
-        assert shape.tokens % MULTIPLE == shape.scored % SCORED == 0
+        assert shape.tokens % MULTIPLE == shape.scored % MULTIPLE == 0
         assert shape.tokens >= size.tokens
         assert shape.scored >= size.scored
         assert shape.samples >= size.samples

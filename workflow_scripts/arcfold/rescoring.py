@@ -115,23 +115,24 @@ class _Tree:
         texts = [np.asarray(tokens, dtype=np.int64) for tokens in replies]
         paths = [np.zeros(len(text), dtype=np.int64) for text in texts]
         """For each reply the nodes whose successors its tokens are."""
-        last: tuple[np.ndarray, np.ndarray] = (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+        before = nodes = np.zeros(0, dtype=np.int64)
         # Of texts in the order of a dictionary, each shares with the one before it what it shares with any before.
         for reply in sorted((r for r, text in enumerate(texts) if len(text)), key=lambda r: tuple(replies[r][:-1])):
-            last = self._add(texts[reply][:-1], *last)
-            paths[reply][1:] = last[1]
+            text = texts[reply][:-1]
+            nodes = self._add(text, before, nodes)
+            paths[reply][1:], before = nodes, text
         self.starts = np.cumsum([0, *map(len, texts)])
         """(replies + 1,) the first lookup of each reply."""
-        path = np.concatenate([*paths, np.zeros(0, dtype=np.int64)])
+        path = np.concatenate(paths)
         self.order = np.argsort(path, kind="stable")
         """(L,) the lookups by their node; two more arrays of this order:"""
         self.path = path[self.order]
         """the nodes, ascending"""
-        self.tokens = np.concatenate([*texts, np.zeros(0, dtype=np.int64)])[self.order]
+        self.tokens = np.concatenate(texts)[self.order]
         """the tokens that are looked up"""
 
-    def _add(self, text: np.ndarray, before: np.ndarray, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Gives nodes to the tokens of a text that differ from the text before it; the text and all its nodes."""
+    def _add(self, text: np.ndarray, before: np.ndarray, nodes: np.ndarray) -> np.ndarray:
+        """A text's nodes: those of the text before it for what they share, new ones for the rest."""
         same = min(len(text), len(before))
         differs = text[:same] != before[:same]
         shared = int(differs.argmax()) if differs.any() else same
@@ -139,7 +140,7 @@ class _Tree:
         if len(fresh):
             self.branches.append((nodes[:shared], text[shared:]))
             self.nodes += len(fresh)
-        return text, np.concatenate([nodes[:shared], fresh])
+        return np.concatenate([nodes[:shared], fresh])
 
     @property
     def size(self) -> int:

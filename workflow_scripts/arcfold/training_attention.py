@@ -16,7 +16,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from arcfold.kernels import has_triton
 from arcfold.training_kernels import use_triton
 
 try:
@@ -39,7 +38,7 @@ class _Blocks(NamedTuple):
     stages: int
 
 
-# The fastest of eight or nine for each on an H100 (benchmarks/training_gpu_check.py, part attention).
+# The fastest of eight or nine that were tried on an H100 for heads of 64 and of 128; heads of 32 take those of 64.
 _FORWARD = {32: _Blocks(64, 64, 4, 3), 64: _Blocks(64, 64, 4, 3), 128: _Blocks(128, 128, 8, 3)}
 _OF_KEYS = {32: _Blocks(32, 64, 4, 3), 64: _Blocks(32, 64, 4, 3), 128: _Blocks(64, 64, 4, 2)}
 _OF_QUERIES = {32: _Blocks(64, 64, 4, 3), 64: _Blocks(64, 64, 4, 3), 128: _Blocks(128, 64, 8, 3)}
@@ -47,13 +46,10 @@ _OF_QUERIES = {32: _Blocks(64, 64, 4, 3), 64: _Blocks(64, 64, 4, 3), 128: _Block
 
 
 def usable(q: Tensor) -> bool:
-    """Whether the kernels compute these queries (T, H, E) here: 16 bits on Hopper or later, or Triton's interpreter."""
-    if q.shape[2] not in SIZES:
+    """Whether the kernels compute these queries (T, H, E) where they are: in 16 bits on Hopper or later."""
+    if not q.is_cuda or q.dtype not in (torch.bfloat16, torch.float16) or q.shape[2] not in SIZES:
         return False
-    if q.device.type != "cuda":
-        return has_triton(q.device)
-    fits = q.dtype in (torch.bfloat16, torch.float16) and torch.cuda.get_device_capability(q.device) >= (9, 0)
-    return fits and use_triton(q.device)
+    return torch.cuda.get_device_capability(q.device) >= (9, 0) and use_triton(q.device)
 
 
 def forward(q: Tensor, k: Tensor, v: Tensor, bounds: Tensor, scale: float) -> tuple[Tensor, Tensor]:
@@ -121,7 +117,10 @@ if triton is not None:
 
     @triton.jit
     def _piece(bounds, tile, pieces, BLOCK: tl.constexpr):
-        """The piece that a tile is part of: its first token, its tokens, the tile's first token in it; 0 if none."""
+        """The piece that a tile is part of: its first token, its tokens, 0 if there is none, and the tile's first.
+
+        Then the tile's tokens: their places in the piece, which of them are inside it, and their places in the row.
+        """
         begin = tile * 0
         length = tile * 0
         first = tile * 0
@@ -134,13 +133,22 @@ if triton is not None:
             length = tl.where(here, size, length)
             first = tl.where(here, tile * BLOCK, first)
             tile = tl.where(tile < 0, tile, tile - tiles)
-        return begin, length, first
+        places = first + tl.arange(0, BLOCK)
+        return begin, length, first, places, places < length, (begin + places).to(tl.int64)
 
     @triton.jit
-    def _load(x, at, inside, row, head, SIZE: tl.constexpr):
-        """One head of the tokens `at`, zeros for those that are not inside."""
+    def _load(x, at, inside, row, head, SIZE: tl.constexpr, MASKED: tl.constexpr = True):
+        """One head of the tokens `at`, zeros for those that are not inside; not MASKED: all are."""
         where = at[:, None] * row + head * SIZE + tl.arange(0, SIZE)[None, :]
-        return tl.load(x + where, mask=inside[:, None], other=0.0)
+        if MASKED:
+            return tl.load(x + where, mask=inside[:, None], other=0.0)
+        return tl.load(x + where)
+
+    @triton.jit
+    def _store(x, at, inside, heads, head, made, SIZE: tl.constexpr):
+        """Writes one head of the tokens `at` that are inside."""
+        where = (at[:, None] * heads + head) * SIZE + tl.arange(0, SIZE)[None, :]
+        tl.store(x + where, made.to(x.dtype.element_ty), mask=inside[:, None])
 
     @triton.jit
     def _look(
@@ -148,15 +156,10 @@ if triton is not None:
         SIZE: tl.constexpr, KEYS: tl.constexpr, DIAGONAL: tl.constexpr, PRECISION: tl.constexpr,
     ):  # fmt: skip
         """Online softmax over the keys from `low` on; only the diagonal has any that a query does not see."""
-        numbers = tl.arange(0, SIZE)
         for start in range(low, high, KEYS):
             keys = start + tl.arange(0, KEYS)
-            at = (begin + keys).to(tl.int64)[:, None]
-            if DIAGONAL:
-                inside = (keys < length)[:, None]
-                key = tl.load(k + at * k_row + numbers[None, :], mask=inside, other=0.0)
-            else:
-                key = tl.load(k + at * k_row + numbers[None, :])
+            at = (begin + keys).to(tl.int64)
+            key = _load(k, at, keys < length, k_row, 0, SIZE, DIAGONAL)
             scores = tl.dot(query, tl.trans(key), input_precision=PRECISION) * scale
             if DIAGONAL:
                 scores = tl.where(keys[None, :] <= rows[:, None], scores, -1.0e30)
@@ -164,10 +167,7 @@ if triton is not None:
             weights = tl.exp2(scores - higher[:, None])
             shrink = tl.exp2(most - higher)
             total = total * shrink + tl.sum(weights, 1)
-            if DIAGONAL:
-                value = tl.load(v + at * v_row + numbers[None, :], mask=inside, other=0.0)
-            else:
-                value = tl.load(v + at * v_row + numbers[None, :])
+            value = _load(v, at, keys < length, v_row, 0, SIZE, DIAGONAL)
             out = tl.dot(weights.to(value.dtype), value, out * shrink[:, None], input_precision=PRECISION)
             most = higher
         return total, most, out
@@ -179,14 +179,10 @@ if triton is not None:
         PRECISION: tl.constexpr,
     ):  # fmt: skip
         # a piece's last tiles have the most to do and come first
-        begin, length, first = _piece(bounds, tiles - 1 - tl.program_id(0), pieces, QUERIES)
+        begin, length, first, rows, inside, at = _piece(bounds, tiles - 1 - tl.program_id(0), pieces, QUERIES)
         if length == 0:
             return
         head = tl.program_id(1)
-        rows = first + tl.arange(0, QUERIES)
-        numbers = tl.arange(0, SIZE)
-        inside = rows < length
-        at = (begin + rows).to(tl.int64)
         query = _load(q, at, inside, q_row, head, SIZE)
         k += head // GROUPS * SIZE
         v += head // GROUPS * SIZE
@@ -201,10 +197,8 @@ if triton is not None:
             total, most, made, query, k, v, begin, length, rows, first, tl.minimum(first + QUERIES, length), scale,
             k_row, v_row, SIZE, KEYS, True, PRECISION,
         )  # fmt: skip
-        made = made / total[:, None]
         tl.store(sums + head * tokens + at, most + tl.log2(total), mask=inside)
-        goal = out + (at[:, None] * HEADS + head) * SIZE + numbers[None, :]
-        tl.store(goal, made.to(out.dtype.element_ty), mask=inside[:, None])
+        _store(out, at, inside, HEADS, head, made / total[:, None], SIZE)
 
     @triton.jit(do_not_specialize=["tokens"])  # a kernel for all rows
     def _means_kernel(d, out, means, tokens, d_row, HEADS: tl.constexpr, SIZE: tl.constexpr, BLOCK: tl.constexpr):
@@ -248,14 +242,10 @@ if triton is not None:
         PRECISION: tl.constexpr,
     ):  # fmt: skip
         """The gradients of one block of keys and values, summed over the query heads that they serve."""
-        begin, length, first = _piece(bounds, tl.program_id(0), pieces, KEYS)
+        begin, length, first, keys, inside, at = _piece(bounds, tl.program_id(0), pieces, KEYS)
         if length == 0:
             return
         key_head = tl.program_id(1)
-        keys = first + tl.arange(0, KEYS)
-        numbers = tl.arange(0, SIZE)
-        inside = keys < length
-        at = (begin + keys).to(tl.int64)
         key = _load(k, at, inside, k_row, key_head, SIZE)
         value = _load(v, at, inside, v_row, key_head, SIZE)
         made_dk = tl.zeros([KEYS, SIZE], tl.float32)
@@ -273,9 +263,8 @@ if triton is not None:
                 means + head * tokens, begin, length, keys, first + KEYS, length, scale, q_row, d_row,
                 SIZE, QUERIES, False, PRECISION,
             )  # fmt: skip
-        goal = (at[:, None] * KEY_HEADS + key_head) * SIZE + numbers[None, :]
-        tl.store(dk + goal, (made_dk * plain_scale).to(dk.dtype.element_ty), mask=inside[:, None])
-        tl.store(dv + goal, made_dv.to(dv.dtype.element_ty), mask=inside[:, None])
+        _store(dk, at, inside, KEY_HEADS, key_head, made_dk * plain_scale, SIZE)
+        _store(dv, at, inside, KEY_HEADS, key_head, made_dv, SIZE)
 
     @triton.jit
     def _gather_queries(
@@ -283,17 +272,11 @@ if triton is not None:
         SIZE: tl.constexpr, KEYS: tl.constexpr, DIAGONAL: tl.constexpr, PRECISION: tl.constexpr,
     ):  # fmt: skip
         """Adds what the keys from `low` on give to the gradients of a block of queries."""
-        numbers = tl.arange(0, SIZE)
         for start in range(low, high, KEYS):
             keys = start + tl.arange(0, KEYS)
-            at = (begin + keys).to(tl.int64)[:, None]
-            if DIAGONAL:
-                inside = (keys < length)[:, None]
-                key = tl.load(k + at * k_row + numbers[None, :], mask=inside, other=0.0)
-                value = tl.load(v + at * v_row + numbers[None, :], mask=inside, other=0.0)
-            else:
-                key = tl.load(k + at * k_row + numbers[None, :])
-                value = tl.load(v + at * v_row + numbers[None, :])
+            at = (begin + keys).to(tl.int64)
+            key = _load(k, at, keys < length, k_row, 0, SIZE, DIAGONAL)
+            value = _load(v, at, keys < length, v_row, 0, SIZE, DIAGONAL)
             scores = tl.dot(query, tl.trans(key), input_precision=PRECISION) * scale
             weights = tl.exp2(scores - log_sum[:, None])
             if DIAGONAL:
@@ -310,14 +293,10 @@ if triton is not None:
         PRECISION: tl.constexpr,
     ):  # fmt: skip
         """The gradients of one block of queries."""
-        begin, length, first = _piece(bounds, tiles - 1 - tl.program_id(0), pieces, QUERIES)
+        begin, length, first, rows, inside, at = _piece(bounds, tiles - 1 - tl.program_id(0), pieces, QUERIES)
         if length == 0:
             return
         head = tl.program_id(1)
-        rows = first + tl.arange(0, QUERIES)
-        numbers = tl.arange(0, SIZE)
-        inside = rows < length
-        at = (begin + rows).to(tl.int64)
         query = _load(q, at, inside, q_row, head, SIZE)
         gradient = _load(d, at, inside, d_row, head, SIZE)
         log_sum = tl.load(sums + head * tokens + at, mask=inside, other=0.0)
@@ -333,5 +312,4 @@ if triton is not None:
             made, query, gradient, log_sum, mean, k, v, begin, length, rows, first,
             tl.minimum(first + QUERIES, length), scale, k_row, v_row, SIZE, KEYS, True, PRECISION,
         )  # fmt: skip
-        goal = dq + (at[:, None] * HEADS + head) * SIZE + numbers[None, :]
-        tl.store(goal, (made * plain_scale).to(dq.dtype.element_ty), mask=inside[:, None])
+        _store(dq, at, inside, HEADS, head, made * plain_scale, SIZE)

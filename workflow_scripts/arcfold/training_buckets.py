@@ -15,10 +15,7 @@ import numpy as np
 PADDING = 0.018
 """Largest share of the computed tokens that may be padding, over a whole training."""
 MULTIPLE = 16
-"""Tokens of a padded row are a multiple of it, as fast matrix products like them."""
-SCORED = 1024
-"""Scored positions of a padded row are a multiple of it: they are rows of the last layer's products alone, and for
-every new number of rows a GPU's library takes milliseconds a product to choose a kernel."""
+"""Tokens and scored positions of a padded row are multiples of it, as fast matrix products like them."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ def plan_shapes(sizes: Sequence[Shape], padding: float = PADDING) -> list[Shape]
         rest = max(widest - sizes[i].tokens for i in members)
         shape = Shape(
             tokens=widest,
-            scored=_up(max(sizes[i].scored for i in members), SCORED),
+            scored=_up(max(sizes[i].scored for i in members)),
             samples=samples,
             longest=max(rest, *(sizes[i].longest for i in members)),
         )
@@ -62,8 +59,8 @@ def plan_shapes(sizes: Sequence[Shape], padding: float = PADDING) -> list[Shape]
     return [shape for shape in shapes if shape is not None]
 
 
-def _up(count: int, multiple: int = MULTIPLE) -> int:
-    return -(-count // multiple) * multiple
+def _up(count: int) -> int:
+    return -(-count // MULTIPLE) * MULTIPLE
 
 
 def _fewest_runs(tokens: np.ndarray, allowed: float) -> list[int]:

@@ -259,9 +259,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor, row: Row, scale: float) -> tuple[Ten
     bits this is one attention over all pieces, by our kernels where they are made for the card, else by torch's
     flash attention; otherwise one attention for each piece.
     """
-    if not (q.is_cuda and q.dtype in (torch.bfloat16, torch.float16)):
-        return _attend_each(q, k, v, row, scale)
-    return (_attend_triton if training_attention.usable(q) else _attend_flash)(q, k, v, row, scale)
+    if training_attention.usable(q):
+        return _attend_triton(q, k, v, row, scale)
+    if q.is_cuda and q.dtype in (torch.bfloat16, torch.float16):
+        return _attend_flash(q, k, v, row, scale)
+    return _attend_each(q, k, v, row, scale)
 
 
 def _attend_triton(q: Tensor, k: Tensor, v: Tensor, row: Row, scale: float) -> tuple[Tensor, AttentionBackward]:
