@@ -37,8 +37,13 @@ sys.path[:0] = [str(ROOT / "workflow_scripts")]  # run as a program, without a t
 
 MODEL = ROOT / "resources" / "base-15m"
 INIT_RANK = 8
-TOLERANCE = {"float32": 2e-4, "bfloat16": 3e-2}
-"""How far the losses of a step may lie apart, relative, mean over the steps, by the number type."""
+BEGINNING = 20
+TOLERANCE = {"float32": (2e-4, 2e-4), "bfloat16": (1e-2, 5e-2)}
+"""How far losses may lie apart, relative, mean over the first `BEGINNING` steps and over all, by the number type.
+
+Rounding to 16 bits grows from step to step: on an H100, trl and Unsloth lie 0.4 % apart in the first twenty
+of 192 steps and 1.9 % in all.
+"""
 
 
 def main() -> None:
@@ -192,7 +197,7 @@ def _inputs(facts: dict[str, Any], out: Path) -> None:
     config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     tiny = facts["tiny"]
     tasks = read_tasks(facts["tasks"]) if facts["tasks"] else load_dataset(config, "quick")
-    other = load_dataset(config, "quick_tuning" if facts["tasks"] is None else "arc2_new_training")
+    other = load_dataset(config, "tuning")
     chosen = shortest_tasks(tasks, prompt_lengths(tasks), 2 if tiny else min(16, len(tasks)))
     of_init = shortest_tasks(other, prompt_lengths(other), 2 if tiny else 24)
     run = resolve_run(config, "1folds", lambda _: len(chosen))
@@ -255,7 +260,8 @@ def _predict(facts: dict[str, Any], out: Path) -> None:
         loading = {"dtype": "auto", "quantization": facts["quantization"]}
         settings = facts["settings"]
         shared = {"record": facts["record"], "base": str(MODEL), "loading": loading, "adapter": str(out), "seed": 0}
-        shared |= {"gpus": 1, "threads": 1}
+        # others share the device
+        shared |= {"gpus": 1, "threads": 1, "cache_gib": 2.0}
         candidates, rescored = (str(out.with_name(f"{out.name}-{name}.json")) for name in ("candidates", "rescored"))
         files = {"tasks": facts["tasks"], "folds": facts["folds"], "fold": 0}
         search(**files, settings=settings["search"], output=candidates, **shared)
@@ -416,7 +422,9 @@ def _report(made: dict[str, Any]) -> bool:
             good = False
     rows = made.get("rows", [])
     packed = {row["start"]: row for row in rows if row["backend"] == "packed" and "error" not in row}
-    print("| start | backend | weights | steps | first loss | last loss | apart from packed | score % | oracle % | s |")
+    print(
+        "| start | backend | weights | steps | first and last loss | from packed | at first | score % | oracle % | s |"
+    )
     print("|---|---|---|---|---|---|---|---|---|---|")
     for row in rows:
         head = f"| {row['start']} | {row['backend']} | {row['quantization']} |"
@@ -424,14 +432,15 @@ def _report(made: dict[str, Any]) -> bool:
             print(f"{head} {row.get('missing', 'failed')} | | | | | | |")
             good &= "missing" in row
             continue
-        apart = _apart(row["losses"], packed[row["start"]]["losses"]) if row["start"] in packed else float("nan")
+        expected = packed[row["start"]]["losses"] if row["start"] in packed else []
+        early, apart = (_apart(row["losses"][:steps], expected[:steps]) for steps in (BEGINNING, None))
         if row["quantization"] == "none":
-            good &= apart <= TOLERANCE[row["number_type"]]
+            good &= early <= TOLERANCE[row["number_type"]][0] and apart <= TOLERANCE[row["number_type"]][1]
         score = "| failed | " if "error" in row else f"| {row['score']:.1f} | {row['oracle']:.1f} "
         losses = row["losses"]
         print(
-            f"{head} {row['steps']} | {losses[0]:.4f} | {sum(losses[-10:]) / len(losses[-10:]):.4f} | {apart:.2e} "
-            f"{score}| {row['seconds']['total']:.0f} |"
+            f"{head} {row['steps']} | {losses[0]:.4f}, {sum(losses[-10:]) / len(losses[-10:]):.4f} "
+            f"| {apart:.2e} | {early:.2e} {score}| {row['seconds']['total']:.0f} |"
         )
     for row in rows:
         name = f"{row['start']}, {row['backend']}, {row['quantization']}"

@@ -345,7 +345,7 @@ def _milliseconds(function: Callable[[], Any], times: int, wait: bool = True) ->
 
 
 CLASSES = {
-    "attention": r"flash|fmha|sdpa|attention|cudnn_generated|_forward_kernel|_means|_keys_kernel|_queries",
+    "attention": r"flash|fmha|sdpa|attention|cudnn_generated|_forward_kernel|_keys_kernel|_queries",
     "matrix products": r"gemm|nvjet|cutlass|xmma|splitk|cublas|gemv|wgmma",
     "optimizer": r"_adamw|reduce_kernel",
     "elementwise, ours": r"_rms_norm|_rotate|_swiglu|_cross_entropy",
@@ -466,11 +466,12 @@ def _attention(row: Row) -> Row:
             flat[3], *flat[:3], o, lse, *where, state, unused, scale=None
         )
 
+    attended = torch.empty_like(flat[0])
     if training_attention.usable(flat[0]):
         measure(
             "ours",
-            lambda: training_attention.forward(*flat[:3], bounds, size**-0.5),
-            lambda out: training_attention.backward(flat[3], *flat[:3], *out, bounds, size**-0.5),
+            lambda: training_attention.forward(*flat[:3], bounds, size**-0.5, attended),
+            lambda sums: training_attention.backward(flat[3], *flat[:3], attended, sums, bounds, size**-0.5),
         )
     for deterministic in (True, False):
         torch.use_deterministic_algorithms(deterministic)

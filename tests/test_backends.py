@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,19 @@ def folder_of(model: Any, folder: Path, **changes: Any) -> Path:
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(model.config.to_dict() | changes))
     return folder
+
+
+def test_the_comparison_of_backends_runs_in_its_small_form(tmp_path: Path) -> None:
+    """Training from a fresh and a pretrained adapter, search, rescoring and score, and merged weights in plain peft."""
+    command = [sys.executable, str(ROOT / "benchmarks" / "backends_gpu_check.py"), "--out", str(tmp_path), "--tiny"]
+    done = subprocess.run(
+        [*command, "--parts", "train", "--backends", "packed"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    made = json.loads((tmp_path / "backends.json").read_text())
+    assert [row["start"] for row in made["rows"]] == ["fresh", "pretrained"]
+    assert all(0 <= row["score"] <= row["oracle"] <= 100 for row in made["rows"])
+    assert all(row["merged_apart"] < 1e-4 for row in made["rows"] if row["number_type"] == "float32")
 
 
 def choose(folder: Path, wanted: str = "auto", **more: Any) -> str:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from environments import DEVICE
 from reference_search import next_log_probs
 from tiny_models import ARCHITECTURES, tiny_model, with_lora
 
@@ -10,7 +11,6 @@ from arcfold.decoding import open_decoder
 from arcfold.pool import PoolDecoder
 from arcfold.search import Query, search
 
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not kernels.has_triton(DEVICE), reason="needs Triton and a GPU or its interpreter"),

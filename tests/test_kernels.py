@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from environments import DEVICE
 from reference_search import next_log_probs
 from tiny_models import ARCHITECTURES, tiny_model
 
 from arcfold import kernels
 from arcfold.fusing import fused
 
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 pytestmark = pytest.mark.skipif(not kernels.has_triton(DEVICE), reason="needs Triton and a GPU or its interpreter")
 
 TYPES = [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)] if DEVICE.type == "cuda" else [(torch.float32, 1e-5)]

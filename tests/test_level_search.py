@@ -6,7 +6,7 @@ It runs on a GPU where there is one, and there it is the test that nobody reads 
 import math
 from collections.abc import Hashable, Iterable, Sequence
 
-import torch
+from environments import DEVICE
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from reference_search import brute_force
@@ -19,7 +19,6 @@ from arcfold.replies import Drafts, Found, Progress, Query, Reply
 from arcfold.waiting import Waiting
 
 END = 4
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _search(

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from environments import needs_gpu
 
 from arcfold.adapting import AdaptingSettings, adapted_scores
 from arcfold.attention import make_attention
@@ -390,8 +391,7 @@ def test_a_batch_that_cannot_hold_its_longest_sample_is_refused(store):
 # --- on a GPU -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@needs_gpu
 @pytest.mark.parametrize("kind", ["flex", "varlen"])
 def test_compiled_attention_agrees_with_attention_sample_by_sample(store, kind):
     device = torch.device("cuda")

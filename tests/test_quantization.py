@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from environments import needs_trl_on_a_cpu
 from made_models import bigram_model
 from shipped import ROOT
 from test_training import samples_of, settings_of, train
@@ -30,6 +31,7 @@ def logits(model: Any) -> torch.Tensor:
 
 
 @needs_bitsandbytes
+@needs_trl_on_a_cpu
 def test_an_adapter_trained_on_4_bits_means_the_same_merged_into_what_they_stand_for(tmp_path: Path) -> None:
     from peft import PeftModel
 

@@ -82,7 +82,7 @@ def test_figures_of_two_folds_add_up() -> None:
         searched, scored = _looks(2, "inference views", task), _looks(3, "scoring views", task)
         folds.append(
             measure(
-                load_light(EMBEDDED, CPU),
+                load_light(EMBEDDED, CPU, "float32"),
                 model,
                 searched,
                 scored,

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from environments import DEVICE
 
 from arcfold import kernels
 from arcfold.stepping import (
@@ -20,7 +21,6 @@ from arcfold.stepping import (
     prepare_plain,
 )  # fmt: skip
 
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 END = 2
 THRESHOLD = Threshold(END, math.log(0.05))
 

@@ -6,7 +6,6 @@ import copy
 import hashlib
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -16,11 +15,11 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from environments import environment_of_tests, needs_trl_on_a_cpu
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import embedded_model, tiny_model
 
-import arcfold
 from arcfold.adapters import BASE, CONFIG, WEIGHTS, load_adapter
 from arcfold.files import InputError
 from arcfold.training import Sample, TrainingSettings, make_schedule, train_adapter
@@ -29,7 +28,8 @@ BASE_RECORD = {"name": "tiny", "hash": "0123"}
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 ALL = (*LINEAR, "embed_tokens", "lm_head")
 BOTH = ["trl", "packed"]  # unsloth needs a process of its own: test_training_unsloth
-both_backends = pytest.mark.parametrize("backend", BOTH)
+TRL = pytest.param("trl", marks=needs_trl_on_a_cpu)
+both_backends = pytest.mark.parametrize("backend", [TRL, "packed"])
 
 
 @pytest.fixture(autouse=True)
@@ -176,6 +176,7 @@ def test_weight_decay_shrinks_every_group_at_its_rate(backend: str, tmp_path: Pa
     torch.testing.assert_close(weights["base_model.model.model.embed_tokens.weight"][15], before * (1 - 1e-2 * 0.5))
 
 
+@needs_trl_on_a_cpu
 @pytest.mark.parametrize("tied", [False, True])
 def test_the_backends_agree(tied: bool, tmp_path: Path) -> None:
     """Same samples, order and seed: losses and weights within float32 rounding."""
@@ -192,6 +193,7 @@ def test_the_backends_agree(tied: bool, tmp_path: Path) -> None:
     assert {key: reports["trl"][key] for key in same} == {key: reports["packed"][key] for key in same}
 
 
+@needs_trl_on_a_cpu
 def test_the_backends_agree_on_the_embedded_model(tmp_path: Path) -> None:
     samples = samples_of(8, longest=60, vocabulary=14)
     settings = settings_of(rank=32, alpha=16, batch=2, accumulation=1)
@@ -285,9 +287,8 @@ train(folder, samples_of(24), settings_of(), backend=backend, checkpoints=checkp
 @both_backends
 def test_after_a_kill_training_goes_on_from_the_last_checkpoint(backend: str, tmp_path: Path) -> None:
     checkpoints = tmp_path / "checkpoints"
-    path = os.pathsep.join([str(Path(arcfold.__file__).parents[1]), str(Path(__file__).parent)])
     command = [sys.executable, "-c", KILLED, backend, str(tmp_path / "a"), str(checkpoints)]
-    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environment_of_tests(), capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
     assert not (tmp_path / "a").exists()
     samples = samples_of(24)
@@ -299,6 +300,7 @@ def test_after_a_kill_training_goes_on_from_the_last_checkpoint(backend: str, tm
     assert not checkpoints.exists()
 
 
+@needs_trl_on_a_cpu
 @both_backends
 def test_checkpoints_of_another_job_are_not_used(backend: str, tmp_path: Path) -> None:
     """A failed job leaves its checkpoints; the same folder with other settings begins anew."""
@@ -362,15 +364,20 @@ for mebibytes in map(int, sys.argv[3:]):
             "out of memory with one sample of 1000 tokens",
             "out of memory with 8 samples (8000 tokens) at once: micro-batch cut to 4",
         ),
-        ("trl", (8, 300, 8000), "out of memory with a batch of 1", "batch cut to 4, accumulation raised to 2"),
+        pytest.param(
+            "trl",
+            (8, 300, 8000),
+            "out of memory with a batch of 1",
+            "batch cut to 4, accumulation raised to 2",
+            marks=needs_trl_on_a_cpu,
+        ),
     ],
 )
 def test_too_little_memory_halves_the_batch_and_sees_the_same_samples(
     backend: str, limits: tuple[int, ...], none_left: str, halved: str, tmp_path: Path
 ) -> None:
-    path = os.pathsep.join([str(Path(arcfold.__file__).parents[1]), str(Path(__file__).parent)])
     # large blocks go back to the system when they are freed
-    environment = os.environ | {"PYTHONPATH": path, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
+    environment = environment_of_tests(MALLOC_MMAP_THRESHOLD_="65536", MALLOC_ARENA_MAX="1")
     command = [sys.executable, "-c", LITTLE_MEMORY, str(tmp_path), backend, *map(str, limits)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -461,7 +468,6 @@ def test_the_packed_backend_imports_neither_trl_nor_datasets(tmp_path: Path) -> 
         " train(Path(sys.argv[1]), samples_of(3), settings_of(), backend='packed');"
         " print([name for name in ('trl', 'datasets', 'peft') if name in sys.modules])"
     )
-    path = os.pathsep.join([str(Path(arcfold.__file__).parents[1]), str(Path(__file__).parent)])
     command = [sys.executable, "-c", code, str(tmp_path / "a")]
-    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, env=environment_of_tests(), capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from environments import DEVICE
 
 from arcfold import kernels, training_attention
 from arcfold.training_network import _attend_each
 from arcfold.training_rows import Row
 
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 pytestmark = pytest.mark.skipif(not kernels.has_triton(DEVICE), reason="needs Triton and a GPU or its interpreter")
 
 PIECES = [(1,), (128, 64), (200, 1, 0, 131, 65), (300, 7)]
@@ -36,7 +36,10 @@ def test_there_and_back_as_torch(pieces: tuple[int, ...], heads: int, key_heads:
     lengths = tuple(length for length in pieces if length)
     row = Row(nothing, nothing, nothing, bounds, nothing, nothing, nothing, lengths, max(pieces))
     expected, expected_back = _attend_each(q.float(), k.float(), v.float(), row, 0.3)
-    found, sums = training_attention.forward(q, k, v, bounds, 0.3)
+    wide = torch.full((tokens, heads + 1, size), 7.0, device=DEVICE, dtype=TYPE)
+    found = wide[:, :heads]
+    sums = training_attention.forward(q, k, v, bounds, 0.3, found)
+    assert wide[:, heads:].eq(7.0).all()
     tolerance = 1e-4 if q.dtype == torch.float32 else 2e-2
     torch.testing.assert_close(found.float(), expected, atol=tolerance, rtol=tolerance)
     back = training_attention.backward(d, q, k, v, found, sums, bounds, 0.3)

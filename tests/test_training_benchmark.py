@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 
 import pytest
+from environments import needs_trl_on_a_cpu
 from shipped import ROOT
 from test_training import samples_of, settings_of
 
 from arcfold import training_benchmark
 
 
+@needs_trl_on_a_cpu
 @pytest.mark.parametrize(("limit", "steps"), [(0.0, 3), (1e9, 6)])
 def test_a_slow_way_ends_after_its_third_step(monkeypatch: pytest.MonkeyPatch, limit: float, steps: int) -> None:
     monkeypatch.setattr(training_benchmark, "LIMIT", limit)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from environments import needs_gpu, needs_trl_on_a_cpu
 from test_training import ALL, LINEAR, model_of, samples_of, settings_of, train
 from tiny_models import ARCHITECTURES, EMBEDDED, tiny_model
 from torch import Tensor
@@ -296,7 +297,8 @@ def test_attention_stays_inside_a_sample() -> None:
     allowed = (sample[:, None] == sample) & torch.ones(10, 10).tril().bool()
     k_wide, v_wide = (x.repeat_interleave(2, dim=1).transpose(0, 1) for x in (k, v))
     scores = (q.transpose(0, 1) @ k_wide.transpose(1, 2) * 0.3).masked_fill(~allowed, -torch.inf)
-    out, _ = attend(q, k, v, row, 0.3)
+    out = torch.empty_like(q)
+    attend(q, k, v, row, 0.3, out)
     torch.testing.assert_close(out, (scores.softmax(-1) @ v_wide).transpose(0, 1))
 
 
@@ -356,6 +358,7 @@ def test_padded_steps_train_the_same(changes: Any) -> None:
         torch.testing.assert_close(weights[1][key], weights[0][key], rtol=1e-4, atol=1e-5)
 
 
+@needs_trl_on_a_cpu
 def test_the_padded_form_agrees_with_trl(tmp_path: Path) -> None:
     """Loss curves within 1e-4, as those of exact rows."""
     samples, settings = samples_of(12), settings_of()
@@ -364,8 +367,7 @@ def test_the_padded_form_agrees_with_trl(tmp_path: Path) -> None:
     assert outcome.losses == pytest.approx(report["losses"], rel=1e-4)
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@needs_gpu
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_the_gpu_computes_what_the_cpu_computes(architecture: str) -> None:
     """Triton's kernels, flash attention and batched products, in bfloat16 against float32."""
@@ -383,8 +385,7 @@ def test_the_gpu_computes_what_the_cpu_computes(architecture: str) -> None:
     assert torch.cosine_similarity(*flat, dim=0) > 0.98
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@needs_gpu
 def test_graphs_give_the_bytes_of_kernels_launched_one_by_one() -> None:
     samples, settings = samples_of(60, longest=400), settings_of(accumulation=1)
     outcomes = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from environments import needs_trl_on_a_cpu
 from test_training import ALL, model_of, samples_of, settings_of
 from tiny_models import tiny_model
 
@@ -39,6 +40,7 @@ def test_every_trained_matrix_is_in_one_group() -> None:
         assert torch.is_grad_enabled()
 
 
+@needs_trl_on_a_cpu
 def test_keeping_fewer_activations_changes_no_loss() -> None:
     losses = []
     for recompute in (False, True):

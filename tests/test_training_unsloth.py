@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -12,15 +11,16 @@ from typing import Any
 
 import pytest
 import torch
+from environments import DEVICE, environment_of_tests, needs_unsloth
 from shipped import ROOT
 
-import arcfold
 from arcfold.adapters import CONFIG, WEIGHTS
 from arcfold.files import InputError
 from arcfold.training_unsloth import unsloth_libraries
 
 BASE = ROOT / "resources" / "base-15m"
-needs_unsloth = pytest.mark.skipif(find_spec("unsloth") is None, reason="Unsloth is not installed")
+ROUNDING = 1e-4 if DEVICE.type == "cpu" else 1e-2
+"""Of losses, relative; Unsloth's kernels for a GPU round float32 too."""
 
 TRAIN = """
 import json, os, sys
@@ -31,11 +31,11 @@ def run():
     import torch
     from test_training import samples_of, settings_of, train
     from arcfold.models import load_base
-    device = torch.device("cpu")
+    from environments import DEVICE as device
     if backend == "unsloth":
-        model = load(base, device, "auto", quantization, longest=24)
+        model = load(base, device, "float32", quantization, longest=24)
     else:
-        model = load_base(base, device, "auto", quantization)
+        model = load_base(base, device, "float32", quantization)
     more = {"init": Path(init)} if init else {}
     return train(Path(folder), samples_of(24, vocabulary=14), settings_of(), model, backend=backend, **more)
 if backend == "unsloth":
@@ -50,12 +50,10 @@ print("REPORT " + json.dumps(report))
 
 def trained(backend: str, folder: Path, *, init: Path | None = None, quantization: str = "none") -> Any:
     """The report of a training of the embedded model in a new process that works in an empty folder."""
-    paths = [str(Path(arcfold.__file__).parents[1]), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     command = [sys.executable, "-c", TRAIN, backend, str(BASE), str(folder), quantization, str(init or "")]
     here = folder.with_name(f"{folder.name}-here")
     here.mkdir()
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=here)
+    done = subprocess.run(command, env=environment_of_tests(), capture_output=True, text=True, check=False, cwd=here)
     assert done.returncode == 0, done.stderr[-3000:]
     assert list(here.iterdir()) == []
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("REPORT ")]
@@ -69,19 +67,22 @@ def test_it_trains_as_the_packed_backend_does_and_goes_on_from_an_adapter(tmp_pa
     ours = trained("unsloth", tmp_path / "a")
     packed = trained("packed", tmp_path / "b")
     assert ours["backend"] == "unsloth"
-    assert ours["losses"] == pytest.approx(packed["losses"], rel=1e-4)
+    assert ours["losses"] == pytest.approx(packed["losses"], rel=ROUNDING)
     assert not Path(ours["compiled"]).exists()
     text = (tmp_path / "a" / CONFIG).read_text()
     assert text == (tmp_path / "b" / CONFIG).read_text()
     assert str(ROOT) not in text
     further, packed = (trained(b, tmp_path / f"{b}-on", init=tmp_path / "b") for b in ("unsloth", "packed"))
     assert further["lora"]["continued"] is True
-    assert further["losses"] == pytest.approx(packed["losses"], rel=1e-4)
+    assert further["losses"] == pytest.approx(packed["losses"], rel=ROUNDING)
     assert further["losses"][0] < ours["losses"][0]
     weights, expected = (load_file(tmp_path / f"{backend}-on" / WEIGHTS) for backend in ("unsloth", "packed"))
     assert weights.keys() == expected.keys()
     for key, tensor in weights.items():
-        torch.testing.assert_close(tensor, expected[key], rtol=0, atol=2e-4)
+        if DEVICE.type == "cpu":
+            torch.testing.assert_close(tensor, expected[key], rtol=0, atol=2e-4)
+        else:
+            assert torch.cosine_similarity(tensor.flatten(), expected[key].flatten(), dim=0) > 0.98
 
 
 @pytest.mark.skipif(find_spec("unsloth") is not None, reason="Unsloth is installed")

@@ -39,7 +39,8 @@ CONFIG: dict[str, Any] = {
         "one": {"of": "mine", "shortest": 1},
     },
     "subsets": {"others": {"of": ["mine"], "not_in": ["one"]}},
-    "models": {"bigram": {"path": "models/bigram", "format": "embedded"}},
+    # one number type on every machine
+    "models": {"bigram": {"path": "models/bigram", "format": "embedded", "dtype": "float32"}},
     "settings": {
         "training": {
             "rank": 2,

@@ -307,11 +307,13 @@ def load_libraries() -> None:
 
 
 def torch_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """The number type of a name; "auto" is float32 on the CPU and bfloat16 on a GPU."""
+    """The number type of a name; "auto" is bfloat16 where the device has matrix units for it, else float32."""
     import torch
 
     if dtype == "auto":
-        dtype = "bfloat16" if device.type == "cuda" else "float32"
+        # a CPU without AMX computes bfloat16 more slowly than float32; torch has no public name for the question
+        units = device.type == "cuda" or torch.cpu._is_amx_tile_supported()
+        dtype = "bfloat16" if units else "float32"
     made = getattr(torch, dtype)
     assert isinstance(made, torch.dtype)
     return made
@@ -351,7 +353,7 @@ def load_base(
 ) -> PreTrainedModel:
     """A causal language model in evaluation mode.
 
-    dtype "auto" is float32 on the CPU and bfloat16 on a GPU. quantization "4bit" keeps the layers'
+    dtype "auto" is what `torch_dtype` makes of it. quantization "4bit" keeps the layers'
     matrices in bitsandbytes' NF4; a folder whose weights were stored so is loaded so in any case.
     Raises InputError for a folder that transformers cannot load.
     """

@@ -201,12 +201,11 @@ class _Layer:
         turned = self.queries + self.keys
         qk = rotate(heads[:, :turned], self.head_norm, self.eps, network.cos, network.sin, row.positions)
         q, k, v = qk[:, : self.queries], qk[:, self.queries :], heads[:, turned:]
-        out, attend_backward = attend(q, k, v, row, self.scaling)
-        out, onto = out.reshape(len(x), -1), x
+        attended, onto = self.o.buffer(x, len(x), self.o.inputs), x
+        out = attended[:, : self.o.inputs].unflatten(1, (self.queries, self.size))
+        attend_backward = attend(q, k, v, row, self.scaling, out)
         if only is not None:
-            out, onto = out.index_select(0, only), x.index_select(0, only)
-        attended = self.o.buffer(out, len(out), self.o.inputs)
-        attended[:, : self.o.inputs].copy_(out)
+            attended, onto = attended.index_select(0, only), x.index_select(0, only)
         delta = self.o.forward(attended)
         normed2 = self.gate_up.buffer(delta, len(delta), self.gate_up.inputs)
         middle, rstd2 = rms_norm(onto, delta, self.norm2, self.eps, normed2[:, : self.gate_up.inputs])
@@ -252,27 +251,28 @@ class _Layer:
         return dx
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, row: Row, scale: float) -> tuple[Tensor, AttentionBackward]:
-    """Causal attention inside each piece of a row, and the function that turns its gradient into q's, k's and v's.
+def attend(q: Tensor, k: Tensor, v: Tensor, row: Row, scale: float, out: Tensor) -> AttentionBackward:
+    """Writes causal attention inside each piece of a row into `out`; returns what makes its gradient those of q, k, v.
 
-    q: (T, H, E); k, v: (T, K, E), each serving H / K query heads. Returns (T, H, E). On a GPU in 16
-    bits this is one attention over all pieces, by our kernels where they are made for the card, else by torch's
-    flash attention; otherwise one attention for each piece.
+    q, out: (T, H, E); k, v: (T, K, E), each serving H / K query heads; out may be a part of wider rows. On a GPU
+    in 16 bits this is one attention over all pieces, by our kernels where they are made for the card, else by
+    torch's flash attention; otherwise one attention for each piece.
     """
     if training_attention.usable(q):
-        return _attend_triton(q, k, v, row, scale)
-    if q.is_cuda and q.dtype in (torch.bfloat16, torch.float16):
-        return _attend_flash(q, k, v, row, scale)
-    return _attend_each(q, k, v, row, scale)
+        return _attend_triton(q, k, v, row, scale, out)
+    way = _attend_flash if q.is_cuda and q.dtype in (torch.bfloat16, torch.float16) else _attend_each
+    made, backward = way(q, k, v, row, scale)
+    out.copy_(made)
+    return backward
 
 
-def _attend_triton(q: Tensor, k: Tensor, v: Tensor, row: Row, scale: float) -> tuple[Tensor, AttentionBackward]:
-    out, sums = training_attention.forward(q, k, v, row.bounds, scale)
+def _attend_triton(q: Tensor, k: Tensor, v: Tensor, row: Row, scale: float, out: Tensor) -> AttentionBackward:
+    sums = training_attention.forward(q, k, v, row.bounds, scale, out)
 
     def backward(d: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return training_attention.backward(d, q, k, v, out, sums, row.bounds, scale)
 
-    return out, backward
+    return backward
 
 
 def _attend_flash(q: Tensor, k: Tensor, v: Tensor, row: Row, scale: float) -> tuple[Tensor, AttentionBackward]:
