@@ -52,7 +52,7 @@ from arcfold.decoding import open_decoder, weight_bytes  # noqa: E402
 from arcfold.frontier import Frontier, NewRow  # noqa: E402
 from arcfold.light_models import base_loader  # noqa: E402
 from arcfold.measuring import copy_bandwidth, event_seconds, host_functions, kernel_share, read_bandwidth  # noqa: E402
-from arcfold.models import load_base, model_record, with_adapter  # noqa: E402
+from arcfold.models import load_base, model_record, number_type, with_adapter  # noqa: E402
 from arcfold.pool import PoolDecoder  # noqa: E402
 from arcfold.rescoring import reply_log_probs  # noqa: E402
 from arcfold.samples import fold_samples  # noqa: E402
@@ -63,7 +63,6 @@ from arcfold.search_benchmark import (  # noqa: E402
     compare_rescoring,
     compare_search,
     found_grids,
-    number_type,
     spread,
     timed_search,
 )

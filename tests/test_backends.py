@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from environments import environment_of_tests
 from shipped import ROOT
 from test_training import samples_of, settings_of, train
 from tiny_models import ARCHITECTURES, tiny_model
@@ -38,17 +40,32 @@ def folder_of(model: Any, folder: Path, **changes: Any) -> Path:
     return folder
 
 
+COMPARED = """
+import json, sys
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from backends_gpu_check import CHILDREN
+out, facts = Path(sys.argv[1]), {"tiny": True, "tasks": None}
+for what in ("inputs", "train", "predict"):
+    with redirect_stdout(StringIO()) as said:
+        CHILDREN[what](facts, out / ("inputs" if what == "inputs" else "row"))
+    result = json.loads(said.getvalue().rpartition("RESULT ")[2])
+    facts = {**facts, **result, "backend": "packed", "quantization": "none", "init": None}
+print(json.dumps(facts))
+"""
+
+
 def test_the_comparison_of_backends_runs_in_its_small_form(tmp_path: Path) -> None:
-    """Training from a fresh and a pretrained adapter, search, rescoring and score, and merged weights in plain peft."""
-    command = [sys.executable, str(ROOT / "benchmarks" / "backends_gpu_check.py"), "--out", str(tmp_path), "--tiny"]
-    done = subprocess.run(
-        [*command, "--parts", "train", "--backends", "packed"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout[-3000:]
-    made = json.loads((tmp_path / "backends.json").read_text())
-    assert [row["start"] for row in made["rows"]] == ["fresh", "pretrained"]
-    assert all(0 <= row["score"] <= row["oracle"] <= 100 for row in made["rows"])
-    assert all(row["merged_apart"] < 1e-4 for row in made["rows"] if row["number_type"] == "float32")
+    """Training, search, rescoring and score, and the adapter merged against plain peft."""
+    environment = environment_of_tests()
+    environment["PYTHONPATH"] += f"{os.pathsep}{ROOT / 'benchmarks'}"
+    command = [sys.executable, "-c", COMPARED, str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    made = json.loads(done.stdout)
+    assert 0 <= made["score"] <= made["oracle"] <= 100
+    assert made["merged_apart"] < (1e-4 if made["number_type"] == "float32" else 0.1)
 
 
 def choose(folder: Path, wanted: str = "auto", **more: Any) -> str:

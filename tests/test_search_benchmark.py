@@ -69,9 +69,9 @@ def test_the_best_grid_of_a_view_is_the_guess_of_the_next_and_changes_nothing() 
     alone = SequentialSearch(model, END, 0.05)
     for number, prompt in enumerate(looks.prompts):
         expected = alone.search(prompt, CODEC.longest_reply)
-        assert together[number] == pytest.approx(expected, abs=NOISE[torch.float32])
+        assert together[number] == pytest.approx(expected, abs=NOISE["float32"])
         short = {tokens: value for tokens, value in expected.items() if len(tokens) <= 7}
-        assert short == pytest.approx(brute_force(model, prompt, 7, END, 0.05), abs=NOISE[torch.float32])
+        assert short == pytest.approx(brute_force(model, prompt, 7, END, 0.05), abs=NOISE["float32"])
     assert searcher.passes < alone.passes
 
 
@@ -108,7 +108,7 @@ def test_figures_of_two_folds_add_up() -> None:
         assert made["ours"]["same_bytes_twice"]
     scored = two["rescoring"]
     assert scored["scores"] % 3 == 0
-    assert scored["largest_difference"] < NOISE[torch.float32]
+    assert scored["largest_difference"] < NOISE["float32"]
     total = totals(folds)
     assert total["search"][1]["ours_seconds"] == sum(fold["search"][1]["ours"]["seconds"] for fold in folds)
     assert total["agree"]

@@ -31,7 +31,7 @@ def main(
     from arcfold.candidates import groups, questions, rescored_to_json, take_looks
     from arcfold.light_models import base_loader
     from arcfold.memory import memory_budget
-    from arcfold.models import check_length, codec_of, compute_device
+    from arcfold.models import check_length, codec_of, compute_device, number_type
     from arcfold.rescoring import reply_log_probs
 
     load = base_loader(base, loading)
@@ -63,7 +63,7 @@ def main(
         watch.lap("rescoring")
         made = {"fold": found["fold"], "tasks": rescored_to_json(looks, found["tasks"], log_probs)}
         inputs = hash_inputs(tasks=tasks, candidates=candidates, model=record, adapter=f"{adapter}/training.json")
-        made["provenance"] = provenance(inputs=inputs, watch=watch, settings=settings)
+        made["provenance"] = provenance(inputs=inputs, watch=watch, settings=settings, number_type=number_type(model))
     write_json(output, made, "rescored")
 
 

@@ -31,7 +31,7 @@ def main(
     from arcfold.candidates import Drafts, candidates_to_json, groups, queries, take_looks
     from arcfold.light_models import base_loader
     from arcfold.memory import memory_budget
-    from arcfold.models import check_length, codec_of, compute_device
+    from arcfold.models import check_length, codec_of, compute_device, number_type
     from arcfold.search import search
 
     load = base_loader(base, loading)
@@ -65,7 +65,7 @@ def main(
         watch.lap("search")
         made = {"fold": fold, "min_prob": settings["min_prob"], "tasks": candidates_to_json(looks, found)}
         inputs = hash_inputs(tasks=tasks, folds=folds, model=record, adapter=f"{adapter}/training.json")
-        made["provenance"] = provenance(inputs=inputs, watch=watch, settings=settings)
+        made["provenance"] = provenance(inputs=inputs, watch=watch, settings=settings, number_type=number_type(model))
     write_json(output, made, "candidates")
 
 

@@ -319,6 +319,11 @@ def torch_dtype(dtype: str, device: torch.device) -> torch.dtype:
     return made
 
 
+def number_type(model: Any) -> str:
+    """What a model computes in; quantized weights are of another type."""
+    return str(model.get_input_embeddings().weight.dtype).removeprefix("torch.")
+
+
 def is_quantized(config: Mapping[str, Any], quantization: str) -> bool:
     """Whether a model is computed with quantized weights: by the user's wish, or because its authors stored it so.
 

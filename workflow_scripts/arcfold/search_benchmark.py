@@ -18,22 +18,17 @@ import torch
 
 from arcfold.candidates import Drafts, Looks, groups, queries
 from arcfold.measuring import clock, kernel_share, peak_mib, reset_peak
+from arcfold.models import number_type
 from arcfold.rescoring import reply_log_probs
 from arcfold.search import Found, Progress, search
 from arcfold.sequential import Replies, SequentialSearch, reply_log_prob
 from arcfold.tasks import Grid, Task
 from arcfold.text import Codec
 
-NOISE = {torch.float32: 2e-3, torch.float16: 0.1, torch.bfloat16: 0.5}
+NOISE = {"float32": 2e-3, "float16": 0.1, "bfloat16": 0.5}
 """How far a reply's log-probabilities may lie apart, by the number type of the model. In bfloat16 two orders of
 computing differ by up to 0.1 with the base model and by 0.2 (CPU) to 0.4 (GPU) after test-time training, where float32
 has differences below 1e-4."""
-
-
-def number_type(model: Any) -> torch.dtype:
-    """What a model computes in; quantized weights are of another type."""
-    dtype: torch.dtype = model.get_input_embeddings().weight.dtype
-    return dtype
 
 
 def spread(tasks: Sequence[Task], codec: Codec, count: int, longest: int) -> list[Task]:
@@ -70,7 +65,7 @@ def measure(
     """
     lengths = sorted(map(len, searched.prompts))
     facts: dict[str, Any] = {
-        "number_type": str(number_type(model)).removeprefix("torch."),
+        "number_type": number_type(model),
         "inputs": {
             "tasks": sorted({look.task for look in searched.looks}),
             "test_inputs": len(_members(searched)),
