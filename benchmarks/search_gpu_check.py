@@ -257,13 +257,13 @@ def _exact(bench: Bench, facts: Facts) -> None:
     """Every engine against the references, on short prompts with several candidates."""
     looks = bench.looks(2, "benchmark", 2 if bench.tiny else 6)
     facts["cases"], facts["same"] = [], True
-    for dtype in [torch.float32] if bench.tiny else [torch.float32, torch.bfloat16]:
-        model, reference = bench.base(str(dtype)[6:])
+    for dtype in ["float32"] if bench.tiny else ["float32", "bfloat16"]:
+        model, reference = bench.base(dtype)
         for min_prob in (0.17, 0.02):
             asked = [Query(prompt, 14 if bench.tiny else 40) for prompt in looks.prompts]
             searcher = SequentialSearch(reference, CODEC.end, min_prob)
             expected = {number: searcher.search(query.prompt, query.longest) for number, query in enumerate(asked)}
-            for engine in ("arenas", "pool") if dtype == torch.float32 else ("pool",):
+            for engine in ("arenas", "pool") if dtype == "float32" else ("pool",):
                 case = _exact_search(model, looks, asked, expected, min_prob, engine)
                 facts["cases"].append(case)
                 facts["same"] &= case["same"]
@@ -285,7 +285,7 @@ def _exact_search(
     with_drafts = agreement(drafted, replies, min_prob, NOISE[dtype])
     twice = repr(found) == repr(again)
     case = {
-        "dtype": str(dtype)[6:],
+        "dtype": dtype,
         "engine": engine,
         "min_prob": min_prob,
         "same": plain["agree"] and with_drafts["agree"] and twice,
@@ -305,7 +305,7 @@ def _exact_search(
     return case
 
 
-def _exact_rescoring(model: Any, reference: Any, looks: Looks, dtype: Any) -> bool:
+def _exact_rescoring(model: Any, reference: Any, looks: Looks, dtype: str) -> bool:
     generator = np.random.default_rng(0)
     asked: list[tuple[tuple[int, ...], list[tuple[int, ...]]]] = []
     for prompt in looks.prompts:
@@ -318,7 +318,7 @@ def _exact_rescoring(model: Any, reference: Any, looks: Looks, dtype: Any) -> bo
                 expected = reply_log_prob(reference, prompt, reply)
                 worst = max(worst, abs(value - expected) / max(1.0, abs(expected) / 20))
     good = worst < NOISE[dtype]
-    print(f"{'same' if good else 'DIFFERENT'}: rescoring {str(dtype)[6:]}: largest difference {worst:.1e}", flush=True)
+    print(f"{'same' if good else 'DIFFERENT'}: rescoring {dtype}: largest difference {worst:.1e}", flush=True)
     return good
 
 
