@@ -22,7 +22,7 @@ try:
     import triton
     import triton.language as tl
     from triton.tools.tensor_descriptor import TensorDescriptor
-except ImportError:  # as in `kernels`
+except ImportError:  # as in `kernels`; or a Triton that is too old
     triton = None
 
 SIZES = (32, 64, 128)
@@ -48,7 +48,7 @@ _OF_KEYS = {32: _Blocks(64, 64, 4, 3), 64: _Blocks(64, 64, 4, 3), 128: _Blocks(6
 
 def usable(q: Tensor) -> bool:
     """Whether the kernels compute these queries (T, H, E) where they are: in 16 bits on Hopper or later."""
-    if not q.is_cuda or q.dtype not in (torch.bfloat16, torch.float16) or q.shape[2] not in SIZES:
+    if triton is None or not q.is_cuda or q.dtype not in (torch.bfloat16, torch.float16) or q.shape[2] not in SIZES:
         return False
     return torch.cuda.get_device_capability(q.device) >= (9, 0) and use_triton(q.device)
 
