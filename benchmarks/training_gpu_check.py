@@ -466,8 +466,8 @@ def _attention(row: Row) -> Row:
             flat[3], *flat[:3], o, lse, *where, state, unused, scale=None
         )
 
-    attended = torch.empty_like(flat[0])
     if training_attention.usable(flat[0]):
+        attended = torch.empty_like(flat[0])
         measure(
             "ours",
             lambda: training_attention.forward(*flat[:3], bounds, size**-0.5, attended),

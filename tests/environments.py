@@ -17,6 +17,8 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 needs_unsloth = pytest.mark.skipif(find_spec("unsloth") is None, reason="Unsloth is not installed")
 
+without_unsloth = pytest.mark.skipif(find_spec("unsloth") is not None, reason="Unsloth is installed")
+
 needs_trl_on_a_cpu = pytest.mark.skipif(
     find_spec("trl") is None or version("trl").startswith("1.15."),
     reason="needs a trl that computes on a CPU, not 1.15",

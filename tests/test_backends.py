@@ -6,12 +6,11 @@ import json
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
-from environments import environment_of_tests
+from environments import environment_of_tests, without_unsloth
 from shipped import ROOT
 from test_training import samples_of, settings_of, train
 from tiny_models import ARCHITECTURES, tiny_model
@@ -20,9 +19,6 @@ from arcfold.backends import choose_backend, packed_refusal
 from arcfold.files import InputError
 
 BASE = ROOT / "resources" / "base-15m"
-
-
-without_unsloth = pytest.mark.skipif(find_spec("unsloth") is not None, reason="Unsloth is installed")
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+from environments import environment_of_tests
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -107,7 +108,7 @@ def test_a_new_folder_takes_the_place_of_the_old_one_as_a_whole(tmp_path):
     assert [file.name for file in path.iterdir()] == ["second"]
 
 
-def test_a_killed_writer_leaves_the_old_file(tmp_path, root):
+def test_a_killed_writer_leaves_the_old_file(tmp_path):
     path = tmp_path / "kept.json"
     write_json(path, [1])
     code = (
@@ -118,7 +119,7 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path, root):
     with subprocess.Popen(
         [sys.executable, "-c", code, str(path)],
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(root / "workflow_scripts")},
+        env=environment_of_tests(),
     ) as writer:
         assert writer.stdout.readline() == b"half\n"
         assert read_json(path) == [1]

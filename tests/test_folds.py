@@ -1,8 +1,8 @@
-import os
 import subprocess
 import sys
 
 import pytest
+from environments import environment_of_tests
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -63,11 +63,11 @@ def test_any_two_tasks_can_share_a_fold_and_any_two_can_be_apart(split):
     assert 50 < together < 150  # 1/2 of the draws when balanced, 3/7 when random
 
 
-def test_folds_are_the_same_in_every_process(root):
+def test_folds_are_the_same_in_every_process():
     code = "from arcfold.folds import make_folds; print(make_folds({c: ord(c) for c in 'abcdefghij'}, 3, 1, 'random'))"
     expected = make_folds({c: ord(c) for c in "abcdefghij"}, 3, 1, "random")
     for hash_seed in ("1", "2"):
-        env = {**os.environ, "PYTHONPATH": str(root / "workflow_scripts"), "PYTHONHASHSEED": hash_seed}
+        env = environment_of_tests(PYTHONHASHSEED=hash_seed)
         assert subprocess.check_output([sys.executable, "-c", code], env=env, text=True).strip() == str(expected)
 
 

@@ -1,20 +1,21 @@
-import os
 import subprocess
 import sys
 
 import pytest
+from environments import environment_of_tests
 
 START = "import sys\nfrom arcfold.files import InputError\nfrom arcfold.jobs import job\n"
 
 
 @pytest.fixture
-def run_job(root, tmp_path):
+def run_job(tmp_path):
     """Runs lines inside a job, in a process of its own; gives status, standard error and log."""
 
     def run(lines, threads=1):
         code = START + f"with job('logs/inner/job.log', {threads}):\n" + "".join(f"    {line}\n" for line in lines)
-        env = {**os.environ, "PYTHONPATH": str(root / "workflow_scripts")}
-        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env=environment_of_tests(), capture_output=True, text=True
+        )
         return done.returncode, done.stderr, (tmp_path / "logs/inner/job.log").read_text(), done.stdout
 
     return run

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from environments import DEVICE, environment_of_tests, needs_unsloth
+from environments import DEVICE, environment_of_tests, needs_unsloth, without_unsloth
 from shipped import ROOT
 
 from arcfold.adapters import CONFIG, WEIGHTS
@@ -28,7 +27,6 @@ from pathlib import Path
 from arcfold.training_unsloth import load, unsloth_libraries
 backend, base, folder, quantization, init = sys.argv[1:6]
 def run():
-    import torch
     from test_training import samples_of, settings_of, train
     from arcfold.models import load_base
     from environments import DEVICE as device
@@ -85,7 +83,7 @@ def test_it_trains_as_the_packed_backend_does_and_goes_on_from_an_adapter(tmp_pa
             assert torch.cosine_similarity(tensor.flatten(), expected[key].flatten(), dim=0) > 0.98
 
 
-@pytest.mark.skipif(find_spec("unsloth") is not None, reason="Unsloth is installed")
+@without_unsloth
 def test_without_it_one_line_says_so() -> None:
     with pytest.raises(InputError, match="unsloth cannot be imported"), unsloth_libraries():
         pass

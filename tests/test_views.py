@@ -1,10 +1,10 @@
 import itertools
-import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from environments import environment_of_tests
 from hypothesis import given
 from hypothesis import strategies as st
 from made_tasks import as_array, as_grid, grid, grids, task, tasks, views
@@ -99,13 +99,10 @@ def test_draws_depend_on_seed_task_and_purpose_and_nothing_else():
         assert generator(*key).random() == value
 
 
-def test_draws_are_the_same_in_every_process(root):
+def test_draws_are_the_same_in_every_process():
     code = "from arcfold.views import generator; print(generator(3, 'task', 'purpose').random())"
-    folder = str(root / "workflow_scripts")
     said = {
-        subprocess.check_output(
-            [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": folder, "PYTHONHASHSEED": hash_seed}
-        )
+        subprocess.check_output([sys.executable, "-c", code], env=environment_of_tests(PYTHONHASHSEED=hash_seed))
         for hash_seed in ("1", "2")
     }
     assert said == {f"{generator(3, 'task', 'purpose').random()}\n".encode()}

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from arcfold.adapters import FILES, LoraSpec, fresh_weights, load_adapter, make_spec, save_adapter
 from arcfold.files import InputError, hash_of, hash_of_files, new_folder, write_json
+from arcfold.models import number_type
 from arcfold.reporting import Reporter
 
 log = logging.getLogger(__name__)
@@ -447,7 +448,7 @@ def _report(
     done, later = (sum(lengths[step * size :]) for step in (outcome.resumed_at, outcome.resumed_at + 1))
     return {
         "backend": backend,
-        "number_type": str(parameter.dtype).removeprefix("torch."),
+        "number_type": number_type(base_model),
         "base": {"name": base_record["name"], "hash": base_record["hash"]},
         "steps": schedule.steps,
         "samples": len(job.samples),
