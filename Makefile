@@ -1,6 +1,7 @@
 # make results/score_8folds.json   any target of the pipeline, with the environment that it needs
 # make test                        every check, as the CI runs them
 # make lint                        the checks without the tests
+# make tables                      the tables of README and docs, from docs/measured
 # make env                         only the environment; `make clean-env` removes it
 #
 # ENV=gpu uses the environment with Unsloth, CORES=2 limits the cores, ARGS='--resources gpu=4'
@@ -31,7 +32,7 @@ DEV := $(VENV)/.ready-dev-$(shell { pwd; cat $(LOCKS) envs/dev.lock; } | cksum |
 RUN = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help env lint test clean-env FORCE
+.PHONY: help env lint test tables clean-env FORCE
 
 help:
 	@sed -n '/^$$/q;s/^# \{0,1\}//p' Makefile
@@ -50,8 +51,12 @@ lint: $(DEV)
 	$(RUN)/ruff check
 	$(RUN)/ruff format --check
 	$(RUN)/mypy
+	PYTHONPATH=workflow_scripts $(RUN)/lint-imports --no-cache
 	$(RUN)/snakefmt --check Snakefile rules
 	$(RUN)/snakemake --lint
+
+tables: $(READY)
+	$(BIN)/python benchmarks/write_tables.py
 
 env: $(READY)
 

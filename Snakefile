@@ -2,7 +2,7 @@
 #
 #   tasks - subset - folds - adapter per fold - candidates - rescored candidates - submission - score
 #
-# One direction, one file after each step. README.md says what each target holds.
+# One direction, one file after each step. docs/targets.md says what each target holds.
 from snakemake.utils import min_version
 
 min_version("9.0")
@@ -29,6 +29,7 @@ include: "rules/helpers/datasets.smk"
 include: "rules/helpers/store.smk"
 include: "rules/helpers/pretraining.smk"
 include: "rules/helpers/benchmarks.smk"
+include: "rules/gpu_job.smk"
 include: "rules/tasks.smk"
 include: "rules/base_model.smk"
 include: "rules/pretraining.smk"

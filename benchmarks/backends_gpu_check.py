@@ -188,11 +188,11 @@ def _inputs(facts: dict[str, Any], out: Path) -> None:
     """The files that the scripts read: tasks, folds, the model's record, settings."""
     import yaml
 
-    from arcfold.datasets import load_dataset, prompt_lengths
-    from arcfold.files import write_json
-    from arcfold.models import model_record
-    from arcfold.runs import pretraining_settings, resolve_run
-    from arcfold.tasks import read_tasks, shortest_tasks, tasks_to_json
+    from arcfold.arc.datasets import load_dataset, prompt_lengths
+    from arcfold.arc.tasks import read_tasks, shortest_tasks, tasks_to_json
+    from arcfold.jobs.files import write_json
+    from arcfold.models.folder import model_record
+    from arcfold.runs.runs import pretraining_settings, resolve_run
 
     config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     tiny = facts["tiny"]
@@ -217,16 +217,17 @@ def _inputs(facts: dict[str, Any], out: Path) -> None:
 
 
 def _train(facts: dict[str, Any], out: Path) -> None:
-    from arcfold.jobs import job
+    from arcfold.jobs.job import logged
 
-    with job(out.with_name(f"{out.name}-train-job.log"), 1):
+    with logged(out.with_name(f"{out.name}-train-job.log"), 1):
         more = {
-            "record": facts["record"],
-            "base": str(MODEL),
+            "model": facts["record"],
+            "folder": str(MODEL),
             "loading": {"dtype": "auto", "quantization": facts.get("quantization", "none")},
             "seed": 0,
             "gpus": 1,
             "threads": 1,
+            "report_to": "none",
             "log_file": str(out.with_name(f"{out.name}-train-job.log")),
             "output": str(out),
         }
@@ -251,15 +252,15 @@ def _train(facts: dict[str, Any], out: Path) -> None:
 
 def _predict(facts: dict[str, Any], out: Path) -> None:
     """Search, rescoring, selection and score, and the adapter in plain peft against its merged form."""
-    from arcfold.jobs import job
+    from arcfold.jobs.job import logged
 
-    with job(out.with_name(f"{out.name}-predict-job.log"), 1):
+    with logged(out.with_name(f"{out.name}-predict-job.log"), 1):
         from rescore_candidates import main as rescore
         from search_candidates import main as search
 
         loading = {"dtype": "auto", "quantization": facts["quantization"]}
         settings = facts["settings"]
-        shared = {"record": facts["record"], "base": str(MODEL), "loading": loading, "adapter": str(out), "seed": 0}
+        shared = {"model": facts["record"], "folder": str(MODEL), "loading": loading, "adapter": str(out), "seed": 0}
         # others share the device
         shared |= {"gpus": 1, "threads": 1, "cache_gib": 2.0}
         candidates, rescored = (str(out.with_name(f"{out.name}-{name}.json")) for name in ("candidates", "rescored"))
@@ -276,10 +277,10 @@ def _predict(facts: dict[str, Any], out: Path) -> None:
 
 
 def _score(tasks: str, rescored: str, method: str) -> dict[str, Any]:
-    from arcfold.predictions import read_rescored
-    from arcfold.scoring import score_task, total_score
-    from arcfold.selection import ranked, two_attempts
-    from arcfold.tasks import read_tasks
+    from arcfold.arc.scoring import score_task, total_score
+    from arcfold.arc.selection import ranked, two_attempts
+    from arcfold.arc.tasks import read_tasks
+    from arcfold.runs.predictions import read_rescored
 
     found, scores = read_rescored([rescored]), {}
     for task in read_tasks(tasks):
@@ -295,23 +296,26 @@ def _peft_and_merged(facts: dict[str, Any], out: Path, loading: dict[str, str]) 
     import torch
     from peft import PeftModel
 
-    from arcfold.files import read_json
-    from arcfold.models import load_base, with_adapter
+    from arcfold.jobs.files import read_json
+    from arcfold.models.base import BaseModel
+    from arcfold.models.merged import merge_with_peft
+    from arcfold.models.transformers import load_pretrained
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     ids = torch.arange(512, device=device)[None] * 7 % 13
+    base = BaseModel.open(MODEL, read_json(facts["record"]), **loading)
     with torch.no_grad():
-        plain = PeftModel.from_pretrained(load_base(str(MODEL), device, **loading), str(out)).eval()(ids).logits
-        merged = with_adapter(load_base(str(MODEL), device, **loading), out, read_json(facts["record"]))(ids).logits
+        plain = PeftModel.from_pretrained(load_pretrained(base, device), str(out)).eval()(ids).logits
+        merged = merge_with_peft(load_pretrained(base, device), out, base.record)(ids).logits
     return float((plain - merged).abs().max() / plain.abs().max())
 
 
 def _some_samples(facts: dict[str, Any], count: int, least: int = 1) -> Any:
     """Samples of at least `least` tokens: views of the fold's demonstrations, several after each other."""
-    from arcfold.models import codec_of
-    from arcfold.samples import fold_samples
-    from arcfold.tasks import read_tasks
-    from arcfold.training import Sample
+    from arcfold.arc.tasks import read_tasks
+    from arcfold.models.base import codec_of
+    from arcfold.training.job import Sample
+    from arcfold.training.samples import fold_samples
 
     codec = codec_of(json.loads(Path(facts["record"]).read_text(encoding="utf-8")))
     drawn = fold_samples(
@@ -322,7 +326,8 @@ def _some_samples(facts: dict[str, Any], count: int, least: int = 1) -> Any:
 
 
 def _train_some(facts: dict[str, Any], model: Any, samples: Any, out: Path, batch: int, **more: Any) -> dict[str, Any]:
-    from arcfold.training import TrainingSettings, train_adapter
+    from arcfold.training.job import TrainingSettings
+    from arcfold.training.train import train_adapter
 
     record = json.loads(Path(facts["record"]).read_text(encoding="utf-8"))
     names = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "embed_tokens", "lm_head")
@@ -377,15 +382,17 @@ def _memory(facts: dict[str, Any], out: Path) -> None:
 @contextlib.contextmanager
 def _model(backend: str, longest: int) -> Iterator[Any]:
     """The embedded model as a backend wants it, on the device."""
-    from arcfold.models import compute_device, load_base
-    from arcfold.training_unsloth import load, unsloth_libraries
+    from arcfold.jobs.compute import compute_device
+    from arcfold.models.base import BaseModel
+    from arcfold.models.transformers import load_pretrained
+    from arcfold.training.unsloth import load, unsloth_libraries
 
     with compute_device(1, 1) as device:
         if backend == "unsloth":
             with unsloth_libraries():
-                yield load(MODEL, device, longest=longest)
+                yield load(BaseModel.open(MODEL), device, longest=longest)
         else:
-            yield load_base(MODEL, device)
+            yield load_pretrained(BaseModel.open(MODEL), device)
 
 
 CHILDREN: dict[str, Callable[[dict[str, Any], Path], None]] = {
@@ -401,7 +408,7 @@ CHILDREN: dict[str, Callable[[dict[str, Any], Path], None]] = {
 
 
 def _versions() -> dict[str, str]:
-    from arcfold.provenance import versions
+    from arcfold.jobs.provenance import versions
 
     return versions()
 

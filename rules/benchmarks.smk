@@ -1,10 +1,10 @@
 # Benchmarks: measured figures of what the other rules do, on the files of a run.
 
 
-rule benchmark_search:
+use rule gpu_job as benchmark_search with:
     input:
         tasks=lambda wildcards: get_tasks_file(get_benchmark_run(wildcards.benchmark).dataset),
-        folds=lambda wildcards: f"results/runs/{get_benchmark(wildcards.benchmark)['run']}/folds.json",
+        folds=lambda wildcards: f"{get_benchmark_run(wildcards.benchmark).store('folds')}/folds.json",
         model=lambda wildcards: f"results/models/{get_benchmark_run(wildcards.benchmark).model}.json",
         weights=lambda wildcards: get_model_files(get_benchmark_run(wildcards.benchmark).model),
         adapters=get_benchmark_adapters,
@@ -14,12 +14,8 @@ rule benchmark_search:
         "results/logs/benchmark_search/{benchmark}.log",
     wildcard_constraints:
         benchmark=r"search[A-Za-z0-9_]*",
-    conda:
-        "../envs/cpu.yaml"
-    threads: config["threads"]
-    resources:
-        gpu=1,
     params:
+        script="benchmark_search",
         base=lambda wildcards: get_model_folder(get_benchmark_run(wildcards.benchmark).model),
         loading=lambda wildcards: get_model_loading(get_benchmark_run(wildcards.benchmark).model),
         seed=lambda wildcards: get_benchmark_run(wildcards.benchmark).seed,
@@ -28,19 +24,16 @@ rule benchmark_search:
         rescoring=lambda wildcards: get_benchmark_run(wildcards.benchmark).settings["rescoring"],
         settings=get_benchmark_settings,
         cache_gib=config["cache_gib"],
-        threads=config["threads"],
         code=get_code("benchmark_search"),
     message:
         "benchmark {wildcards.benchmark} on {params.run}"
-    script:
-        "../workflow_scripts/benchmark_search.py"
 
 
 # The ways to train an adapter against each other, on the first fold of the config's run or of another.
-rule benchmark_training:
+use rule gpu_job as benchmark_training with:
     input:
         tasks=lambda wildcards: get_tasks_file(get_timed_run(wildcards).dataset),
-        folds=lambda wildcards: f"results/runs/{get_timed_name(wildcards)}/folds.json",
+        folds=lambda wildcards: f"{get_timed_run(wildcards).store('folds')}/folds.json",
         model=lambda wildcards: f"results/models/{get_timed_run(wildcards).model}.json",
         weights=lambda wildcards: get_model_files(get_timed_run(wildcards).model),
     output:
@@ -49,20 +42,13 @@ rule benchmark_training:
         "results/logs/benchmark_training/training{of}.log",
     wildcard_constraints:
         of=r"(_[^/]+)?",
-    conda:
-        "../envs/cpu.yaml"
-    threads: config["threads"]
-    resources:
-        gpu=1,
     params:
+        script="benchmark_training",
         base=lambda wildcards: get_model_folder(get_timed_run(wildcards).model),
         loading=lambda wildcards: get_model_loading(get_timed_run(wildcards).model),
         run=get_timed_name,
         seed=lambda wildcards: get_timed_run(wildcards).seed,
         settings=lambda wildcards: get_timed_run(wildcards).settings["training"],
-        threads=config["threads"],
         code=get_code("benchmark_training"),
     message:
         "training of {params.run}, timed"
-    script:
-        "../workflow_scripts/benchmark_training.py"

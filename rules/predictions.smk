@@ -1,7 +1,7 @@
 # Predictions: the search for candidates, and their log-probabilities in other views.
 
 
-rule search_candidates:
+use rule gpu_job as search_candidates with:
     input:
         tasks=lambda wildcards: get_tasks_file(wildcards.dataset),
         folds=earlier_in_store("candidates", "folds", "folds.json"),
@@ -12,26 +12,19 @@ rule search_candidates:
         "results/store/candidates/{dataset}/{split}/{key}/fold-{fold}.json",
     log:
         "results/logs/search_candidates/{dataset}/{split}/{key}/fold-{fold}.log",
-    conda:
-        "../envs/cpu.yaml"
-    threads: config["threads"]
-    resources:
-        gpu=1,
     params:
+        script="search_candidates",
         base=stage_model_folder("candidates"),
         loading=stage_model_loading("candidates"),
         seed=lambda wildcards: get_split(wildcards)[1],
         settings=stage_param("candidates", "search"),
         cache_gib=config["cache_gib"],
-        threads=config["threads"],
         code=get_code("search_candidates"),
     message:
         "searching fold {wildcards.fold} of {wildcards.dataset}, {wildcards.split}"
-    script:
-        "../workflow_scripts/search_candidates.py"
 
 
-rule rescore_candidates:
+use rule gpu_job as rescore_candidates with:
     input:
         tasks=lambda wildcards: get_tasks_file(wildcards.dataset),
         model=stage_model_record("rescored"),
@@ -42,24 +35,17 @@ rule rescore_candidates:
         "results/store/rescored/{dataset}/{split}/{key}/fold-{fold}.json",
     log:
         "results/logs/rescore_candidates/{dataset}/{split}/{key}/fold-{fold}.log",
-    conda:
-        "../envs/cpu.yaml"
-    threads: config["threads"]
-    resources:
-        gpu=1,
     params:
+        script="rescore_candidates",
         base=stage_model_folder("rescored"),
         loading=stage_model_loading("rescored"),
         seed=lambda wildcards: get_split(wildcards)[1],
         longest=lambda wildcards: stage_param("rescored", "search")(wildcards)["longest"],
         settings=stage_param("rescored", "rescoring"),
         cache_gib=config["cache_gib"],
-        threads=config["threads"],
         code=get_code("rescore_candidates"),
     message:
         "rescoring fold {wildcards.fold} of {wildcards.dataset}, {wildcards.split}"
-    script:
-        "../workflow_scripts/rescore_candidates.py"
 
 
 use rule link_folds as link_candidates with:

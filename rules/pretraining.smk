@@ -40,7 +40,7 @@ rule make_shards:
         "../workflow_scripts/make_shards.py"
 
 
-rule train_base_model:
+use rule gpu_job as train_base_model with:
     input:
         shards=get_shards("corpora"),
         held_out=get_shards("held_out"),
@@ -51,20 +51,13 @@ rule train_base_model:
         "results/logs/train_base_model/{base}.log",
     wildcard_constraints:
         base=r"[A-Za-z0-9_-]+",
-    conda:
-        "../envs/cpu.yaml"
-    threads: config["threads"]
-    resources:
-        gpu=1,
     params:
+        script="train_base_model",
         recipe=lambda wildcards: get_recipe(wildcards.base),
         seed=config["seed"],
-        threads=config["threads"],
         code=get_code("train_base_model"),
     message:
         "training base model {wildcards.base}"
-    script:
-        "../workflow_scripts/train_base_model.py"
 
 
 localrules:

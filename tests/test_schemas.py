@@ -5,12 +5,12 @@ import pytest
 from jsonschema import Draft7Validator
 from shipped import ROOT
 
-from arcfold.backends import AUTO, SAME
-from arcfold.files import InputError, check_schema
-from arcfold.folds import SPLITS
-from arcfold.selection import METHODS
-from arcfold.tasks import tasks_to_json
-from arcfold.training import BACKENDS, OPTIMIZERS, TrainingSettings
+from arcfold.arc.folds import SPLITS
+from arcfold.arc.selection import METHODS
+from arcfold.arc.tasks import tasks_to_json
+from arcfold.jobs.files import InputError, check_schema
+from arcfold.training.backends import AUTO, SAME
+from arcfold.training.job import BACKENDS, OPTIMIZERS, TrainingSettings
 
 SCHEMAS = sorted((ROOT / "schemas").glob("*.schema.json"))
 

@@ -2,18 +2,19 @@
 
 from typing import Any
 
-from arcfold.files import read_json, write_json
-from arcfold.jobs import job
-from arcfold.provenance import Stopwatch, hash_inputs, provenance
-from arcfold.tasks import tasks_by_id
+from arcfold.arc.tasks import tasks_by_id
+from arcfold.jobs.files import read_json, write_json
+from arcfold.jobs.job import job
+from arcfold.jobs.provenance import Stopwatch, hash_inputs, provenance
+from arcfold.models.base import BaseModel
 
 
 def main(
     *,
     tasks: str,
     folds: str,
-    record: str,
-    base: str,
+    model: str,
+    folder: str,
     loading: dict[str, str],
     adapters: list[str],
     seed: int,
@@ -28,19 +29,18 @@ def main(
 ) -> None:
     watch = Stopwatch()
     # torch and transformers are loaded here, where the time counts
-    from arcfold.adapted import adapted
-    from arcfold.candidates import take_looks
-    from arcfold.light_models import base_loader
-    from arcfold.memory import memory_budget
-    from arcfold.models import check_length, codec_of, compute_device, load_base, load_libraries, with_adapter
-    from arcfold.search_benchmark import measure, spread, totals
+    from arcfold.jobs.compute import compute_device
+    from arcfold.jobs.memory import memory_budget
+    from arcfold.models.loading import model_loader
+    from arcfold.models.merged import merge_adapter, merge_with_peft
+    from arcfold.search.benchmark import measure, spread, totals
+    from arcfold.search.candidates import draw_input_views
 
-    load_libraries()
-    load = base_loader(base, loading)
+    base = BaseModel.open(folder, read_json(model, "model"), **loading)
+    load, load_reference = model_loader(base), model_loader(base, plain=False)
     watch.lap("import")
-    model_record = read_json(record, "model")
-    check_length(model_record, search["longest"], "search/longest")
-    codec = codec_of(model_record)
+    base.check_length(search["longest"], "search/longest")
+    codec = base.codec
     with compute_device(gpus, threads) as device:
         watch.lap("wait for a device")
         measured = []
@@ -48,12 +48,12 @@ def main(
             of_fold = tasks_by_id(tasks, read_json(folds, "folds")["folds"][fold])
             chosen = spread(of_fold, codec, settings["tasks"], search["longest"])
             searched, scored = (
-                take_looks(chosen, codec, views=views, longest=search["longest"], seed=seed, purpose=purpose)
+                draw_input_views(chosen, codec, views=views, longest=search["longest"], seed=seed, purpose=purpose)
                 for views, purpose in ((search["views"], "inference views"), (rescoring["views"], "scoring views"))
             )
             facts = measure(
-                adapted(load(device), adapter, model_record),
-                with_adapter(load_base(base, device, **loading), adapter, model_record),
+                merge_adapter(load(device), adapter, base.record),
+                merge_with_peft(load_reference(device), adapter, base.record),
                 searched,
                 scored,
                 min_probs=settings["min_prob"],
@@ -65,19 +65,19 @@ def main(
             measured.append({"fold": fold, **facts})
             watch.lap(f"fold {fold}")
         made = {"run": run, "totals": totals(measured), "folds": measured}
-        inputs = hash_inputs(tasks=tasks, folds=folds, model=record)
+        inputs = hash_inputs(tasks=tasks, folds=folds, model=model)
         inputs |= hash_inputs(**{f"adapter_{k}": f"{adapter}/training.json" for k, adapter in enumerate(adapters)})
         made["provenance"] = provenance(inputs=inputs, watch=watch, settings=settings)
     write_json(output, made, "search_benchmark")
 
 
 if "snakemake" in globals():
-    with job(snakemake.log[0], snakemake.params.threads):
+    with job(snakemake):
         main(
             tasks=snakemake.input.tasks,
             folds=snakemake.input.folds,
-            record=snakemake.input.model,
-            base=snakemake.params.base,
+            model=snakemake.input.model,
+            folder=snakemake.params.base,
             loading=snakemake.params.loading,
             adapters=list(snakemake.input.adapters),
             seed=snakemake.params.seed,

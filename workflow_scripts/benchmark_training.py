@@ -3,11 +3,11 @@
 from importlib.util import find_spec
 from typing import Any
 
-from arcfold.devices import lease
-from arcfold.files import read_json, write_json
-from arcfold.jobs import job
-from arcfold.provenance import Stopwatch, hash_inputs, provenance
-from arcfold.training_benchmark import WAYS, compare, measure
+from arcfold.jobs.devices import lease
+from arcfold.jobs.files import read_json, write_json
+from arcfold.jobs.job import job
+from arcfold.jobs.provenance import Stopwatch, hash_inputs, provenance
+from arcfold.training.benchmark import WAYS, compare, measure
 
 SECONDS = 3600.0
 """What a way may take at most."""
@@ -37,7 +37,7 @@ def main(
 
 
 if "snakemake" in globals():
-    with job(snakemake.log[0], snakemake.params.threads):
+    with job(snakemake):
         main(
             tasks=snakemake.input.tasks,
             folds=snakemake.input.folds,

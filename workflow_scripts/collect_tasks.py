@@ -1,9 +1,9 @@
 """Writes the tasks of one dataset in one layout, wherever they come from."""
 
-from arcfold.datasets import load_dataset
-from arcfold.files import write_json
-from arcfold.jobs import job
-from arcfold.tasks import tasks_to_json
+from arcfold.arc.datasets import load_dataset
+from arcfold.arc.tasks import tasks_to_json
+from arcfold.jobs.files import write_json
+from arcfold.jobs.job import job
 
 
 def main(config: dict, dataset: str, output: str) -> None:
@@ -11,5 +11,5 @@ def main(config: dict, dataset: str, output: str) -> None:
 
 
 if "snakemake" in globals():
-    with job(snakemake.log[0]):
+    with job(snakemake):
         main(snakemake.params.config, snakemake.wildcards.dataset, snakemake.output[0])

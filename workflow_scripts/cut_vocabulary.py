@@ -1,7 +1,7 @@
 """Cuts a base model's vocabulary to the tokens of its text format."""
 
-from arcfold.jobs import job
-from arcfold.vocabulary import cut_vocabulary
+from arcfold.jobs.job import job
+from arcfold.models.vocabulary import cut_vocabulary
 
 
 def main(source: str, text_format: str, origin: dict[str, str], output: str) -> None:
@@ -9,7 +9,7 @@ def main(source: str, text_format: str, origin: dict[str, str], output: str) -> 
 
 
 if "snakemake" in globals():
-    with job(snakemake.log[0]):
+    with job(snakemake):
         main(
             snakemake.params.source,
             snakemake.params.text_format,

@@ -1,8 +1,8 @@
 """Writes what later steps need to know of a base model: its content hash and the ids of its text format."""
 
-from arcfold.files import write_json
-from arcfold.jobs import job
-from arcfold.models import model_record
+from arcfold.jobs.files import write_json
+from arcfold.jobs.job import job
+from arcfold.models.folder import model_record
 
 
 def main(name: str, folder: str, text_format: str, output: str) -> None:
@@ -10,7 +10,7 @@ def main(name: str, folder: str, text_format: str, output: str) -> None:
 
 
 if "snakemake" in globals():
-    with job(snakemake.log[0]):
+    with job(snakemake):
         main(
             snakemake.wildcards.model,
             snakemake.params.folder,

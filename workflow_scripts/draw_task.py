@@ -1,11 +1,11 @@
 """Draws a task with a run's attempts and their probabilities."""
 
-from arcfold.files import InputError, new_file
-from arcfold.jobs import job
-from arcfold.pictures import Panel, draw_rows
-from arcfold.predictions import read_rescored, read_submission
-from arcfold.selection import product_of_experts
-from arcfold.tasks import read_tasks
+from arcfold.arc.pictures import Panel, draw_rows
+from arcfold.arc.selection import product_of_experts
+from arcfold.arc.tasks import read_tasks
+from arcfold.jobs.files import InputError, new_file
+from arcfold.jobs.job import job
+from arcfold.runs.predictions import read_rescored, read_submission
 
 
 def main(tasks: str, task_id: str, rescored: list[str], submission: str, run: str, output: str) -> None:
@@ -33,7 +33,7 @@ def main(tasks: str, task_id: str, rescored: list[str], submission: str, run: st
 
 
 if "snakemake" in globals():
-    with job(snakemake.log[0]):
+    with job(snakemake):
         main(
             snakemake.input.tasks,
             snakemake.wildcards.task,

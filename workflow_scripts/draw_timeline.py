@@ -1,8 +1,8 @@
 """Draws which job of a run held which device when."""
 
-from arcfold.files import new_file, read_json, write_json
-from arcfold.jobs import job
-from arcfold.timeline import draw_timeline, held_by_jobs, summary
+from arcfold.jobs.files import new_file, read_json, write_json
+from arcfold.jobs.job import job
+from arcfold.runs.timeline import draw_timeline, held_by_jobs, summary
 
 
 def main(adapters: list[str], candidates: list[str], rescored: list[str], run: str, picture: str, figures: str) -> None:
@@ -19,7 +19,7 @@ def main(adapters: list[str], candidates: list[str], rescored: list[str], run: s
 
 
 if "snakemake" in globals():
-    with job(snakemake.log[0]):
+    with job(snakemake):
         main(
             snakemake.input.adapters,
             snakemake.input.candidates,

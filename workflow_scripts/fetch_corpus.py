@@ -1,7 +1,7 @@
 """Fetches the archive of a corpus and checks that it is the one expected."""
 
-from arcfold.corpora import fetch
-from arcfold.jobs import job
+from arcfold.jobs.job import job
+from arcfold.pretraining.corpora import fetch
 
 
 def main(url: str, sha256: str, output: str) -> None:
@@ -9,5 +9,5 @@ def main(url: str, sha256: str, output: str) -> None:
 
 
 if "snakemake" in globals():
-    with job(snakemake.log[0]):
+    with job(snakemake):
         main(snakemake.params.url, snakemake.params.sha256, snakemake.output[0])

@@ -4,9 +4,9 @@ import os
 import shutil
 from pathlib import Path
 
-from arcfold.files import InputError
-from arcfold.jobs import job
-from arcfold.models import how_to_get, model_files
+from arcfold.jobs.files import InputError
+from arcfold.jobs.job import job
+from arcfold.models.folder import how_to_get, model_files
 
 # weights once: some repositories have them a second time under other names, or in folders
 WANTED = ["*.json", "*.txt", "*.model", "model*.safetensors"]
@@ -36,7 +36,7 @@ def main(name: str, hub: str, revision: str, output: str) -> None:
 
 if "snakemake" in globals():
     offline = os.environ.get("HF_HUB_OFFLINE", "0")
-    with job(snakemake.log[0]):
+    with job(snakemake):
         # jobs are offline unless their purpose is to fetch; a user's own wish still holds
         os.environ["HF_HUB_OFFLINE"] = offline
         main(snakemake.wildcards.model, snakemake.params.hub, snakemake.params.revision, snakemake.output[0])

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from arcfold.files import write_json
-from arcfold.jobs import job
-from arcfold.tasks import new_tasks, read_tasks, tasks_to_json
+from arcfold.arc.tasks import new_tasks, read_tasks, tasks_to_json
+from arcfold.jobs.files import write_json
+from arcfold.jobs.job import job
 
 
 def main(of: list[str], not_in: list[str], output: str, report: str) -> None:
@@ -14,5 +14,5 @@ def main(of: list[str], not_in: list[str], output: str, report: str) -> None:
 
 
 if "snakemake" in globals():
-    with job(snakemake.log[0]):
+    with job(snakemake):
         main(snakemake.input.of, snakemake.input.not_in, snakemake.output.tasks, snakemake.output.report)

@@ -1,10 +1,10 @@
 """Splits a dataset's tasks into folds."""
 
-from arcfold.datasets import prompt_lengths
-from arcfold.files import write_json
-from arcfold.folds import make_folds
-from arcfold.jobs import job
-from arcfold.tasks import read_tasks
+from arcfold.arc.datasets import prompt_lengths
+from arcfold.arc.folds import make_folds
+from arcfold.arc.tasks import read_tasks
+from arcfold.jobs.files import write_json
+from arcfold.jobs.job import job
 
 
 def main(tasks: str, n: int, seed: int, split: str, output: str) -> None:
@@ -13,6 +13,6 @@ def main(tasks: str, n: int, seed: int, split: str, output: str) -> None:
 
 
 if "snakemake" in globals():
-    with job(snakemake.log[0]):
+    with job(snakemake):
         n_folds, draw_seed = snakemake.params.split
         main(snakemake.input.tasks, n_folds, draw_seed, snakemake.params.settings["split"], snakemake.output[0])

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from arcfold.collecting import make_shard
-from arcfold.jobs import job
+from arcfold.jobs.job import job
+from arcfold.pretraining.collecting import make_shard
 
 
 def main(name: str, entry: dict[str, Any], archive: str | None, output: str) -> None:
@@ -11,5 +11,5 @@ def main(name: str, entry: dict[str, Any], archive: str | None, output: str) -> 
 
 
 if "snakemake" in globals():
-    with job(snakemake.log[0]):
+    with job(snakemake):
         main(snakemake.wildcards.corpus, snakemake.params.entry, snakemake.input.get("archive"), snakemake.output[0])

@@ -2,34 +2,54 @@
 
 from typing import Any
 
-from arcfold.files import read_json
-from arcfold.jobs import job
-from arcfold.provenance import Stopwatch, hash_inputs
-from arcfold.tasks import read_tasks, with_all_pairs
+from arcfold.arc.tasks import read_tasks, with_all_pairs
+from arcfold.jobs.files import read_json
+from arcfold.jobs.job import job
+from arcfold.jobs.provenance import Stopwatch, hash_inputs
+from arcfold.models.base import BaseModel
 
 
-def main(*, tasks: str, record: str, **more: Any) -> None:
+def main(
+    *,
+    tasks: str,
+    model: str,
+    folder: str,
+    loading: dict[str, str],
+    seed: int,
+    settings: dict[str, Any],
+    gpus: int,
+    threads: int,
+    report_to: str,
+    log_file: str,
+    output: str,
+) -> None:
     watch = Stopwatch()
     # torch is loaded here, where the time counts; the other libraries when it is known which are needed
-    from arcfold.adaptation import adapt
+    from arcfold.training.adapt import adapt
 
     watch.lap("import")
     adapt(
         [with_all_pairs(task) for task in read_tasks(tasks)],
-        record=read_json(record, "model"),
+        base=BaseModel.open(folder, read_json(model, "model"), **loading),
         init=None,
-        inputs=hash_inputs(tasks=tasks, model=record),
+        seed=seed,
+        settings=settings,
+        gpus=gpus,
+        threads=threads,
+        inputs=hash_inputs(tasks=tasks, model=model),
         watch=watch,
-        **more,
+        report_to=report_to,
+        log_file=log_file,
+        output=output,
     )
 
 
 if "snakemake" in globals():
-    with job(snakemake.log[0], snakemake.params.threads):
+    with job(snakemake):
         main(
             tasks=snakemake.input.tasks,
-            record=snakemake.input.model,
-            base=snakemake.params.base,
+            model=snakemake.input.model,
+            folder=snakemake.params.base,
             loading=snakemake.params.loading,
             seed=snakemake.params.seed,
             settings=snakemake.params.settings,

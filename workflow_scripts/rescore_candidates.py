@@ -2,19 +2,20 @@
 
 from typing import Any
 
-from arcfold.files import read_json, write_json
-from arcfold.jobs import job
-from arcfold.progress import progress_bar
-from arcfold.provenance import Stopwatch, hash_inputs, provenance
-from arcfold.tasks import tasks_by_id
+from arcfold.arc.tasks import tasks_by_id
+from arcfold.jobs.files import read_json, write_json
+from arcfold.jobs.job import job
+from arcfold.jobs.progress import progress_bar
+from arcfold.jobs.provenance import Stopwatch, hash_inputs, provenance
+from arcfold.models.base import BaseModel
 
 
 def main(
     *,
     tasks: str,
     candidates: str,
-    record: str,
-    base: str,
+    model: str,
+    folder: str,
     loading: dict[str, str],
     adapter: str,
     seed: int,
@@ -27,21 +28,22 @@ def main(
 ) -> None:
     watch = Stopwatch()
     # torch is loaded here, where the time counts
-    from arcfold.adapted import adapted
-    from arcfold.candidates import groups, questions, rescored_to_json, take_looks
-    from arcfold.light_models import base_loader
-    from arcfold.memory import memory_budget
-    from arcfold.models import check_length, codec_of, compute_device, number_type
-    from arcfold.rescoring import reply_log_probs
+    from arcfold.jobs.compute import compute_device
+    from arcfold.jobs.memory import memory_budget
+    from arcfold.models.base import number_type
+    from arcfold.models.loading import model_loader
+    from arcfold.models.merged import merge_adapter
+    from arcfold.search.candidates import draw_input_views, groups, questions, rescored_to_json
+    from arcfold.search.rescoring import reply_log_probs
 
-    load = base_loader(base, loading)
+    base = BaseModel.open(folder, read_json(model, "model"), **loading)
+    load = model_loader(base)
     watch.lap("import")
-    model_record = read_json(record, "model")
-    check_length(model_record, longest, "search/longest")
+    base.check_length(longest, "search/longest")
     found = read_json(candidates, "candidates")
-    looks = take_looks(
+    input_views = draw_input_views(
         tasks_by_id(tasks, list(found["tasks"])),
-        codec_of(model_record),
+        base.codec,
         views=settings["views"],
         longest=longest,
         seed=seed,
@@ -50,30 +52,30 @@ def main(
     watch.lap("prompts")
     with compute_device(gpus, threads) as device:
         watch.lap("wait for a device")
-        model = adapted(load(device), adapter, model_record)
+        merged = merge_adapter(load(device), adapter, base.record)
         watch.lap("load")
-        with progress_bar("rescoring", len(looks.looks), len(set(groups(looks)))) as progress:
+        with progress_bar("rescoring", len(input_views.items), len(set(groups(input_views)))) as progress:
             log_probs = reply_log_probs(
-                model,
-                questions(looks, found["tasks"]),
-                groups=groups(looks),
+                merged,
+                questions(input_views, found["tasks"]),
+                groups=groups(input_views),
                 memory_budget=memory_budget(cache_gib),
                 progress=progress,
             )
         watch.lap("rescoring")
-        made = {"fold": found["fold"], "tasks": rescored_to_json(looks, found["tasks"], log_probs)}
-        inputs = hash_inputs(tasks=tasks, candidates=candidates, model=record, adapter=f"{adapter}/training.json")
-        made["provenance"] = provenance(inputs=inputs, watch=watch, settings=settings, number_type=number_type(model))
+        made = {"fold": found["fold"], "tasks": rescored_to_json(input_views, found["tasks"], log_probs)}
+        inputs = hash_inputs(tasks=tasks, candidates=candidates, model=model, adapter=f"{adapter}/training.json")
+        made["provenance"] = provenance(inputs=inputs, watch=watch, settings=settings, number_type=number_type(merged))
     write_json(output, made, "rescored")
 
 
 if "snakemake" in globals():
-    with job(snakemake.log[0], snakemake.params.threads):
+    with job(snakemake):
         main(
             tasks=snakemake.input.tasks,
             candidates=snakemake.input.candidates,
-            record=snakemake.input.model,
-            base=snakemake.params.base,
+            model=snakemake.input.model,
+            folder=snakemake.params.base,
             loading=snakemake.params.loading,
             adapter=snakemake.input.adapter,
             seed=snakemake.params.seed,

@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from arcfold.datasets import check_solved
-from arcfold.files import read_json, write_json
-from arcfold.folds import check_partition
-from arcfold.jobs import job
-from arcfold.predictions import read_rescored, read_submission
-from arcfold.provenance import hash_inputs, provenance
-from arcfold.scoring import score_task, total_score
-from arcfold.selection import ranked
-from arcfold.tasks import read_tasks
+from arcfold.arc.datasets import check_solved
+from arcfold.arc.folds import check_partition
+from arcfold.arc.scoring import score_task, total_score
+from arcfold.arc.selection import ranked
+from arcfold.arc.tasks import read_tasks
+from arcfold.jobs.files import read_json, write_json
+from arcfold.jobs.job import job
+from arcfold.jobs.provenance import hash_inputs, provenance
+from arcfold.runs.predictions import read_rescored, read_submission
 
 
 def main(
@@ -61,7 +61,7 @@ def main(
 
 
 if "snakemake" in globals():
-    with job(snakemake.log[0]):
+    with job(snakemake):
         main(
             snakemake.input.tasks,
             snakemake.input.folds,

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from arcfold.files import read_json, write_json
-from arcfold.jobs import job
-from arcfold.progress import progress_bar
-from arcfold.provenance import Stopwatch, hash_inputs, provenance
-from arcfold.tasks import tasks_by_id
+from arcfold.arc.tasks import tasks_by_id
+from arcfold.jobs.files import read_json, write_json
+from arcfold.jobs.job import job
+from arcfold.jobs.progress import progress_bar
+from arcfold.jobs.provenance import Stopwatch, hash_inputs, provenance
+from arcfold.models.base import BaseModel
 
 
 def main(
@@ -14,8 +15,8 @@ def main(
     tasks: str,
     folds: str,
     fold: int,
-    record: str,
-    base: str,
+    model: str,
+    folder: str,
     loading: dict[str, str],
     adapter: str,
     seed: int,
@@ -27,20 +28,21 @@ def main(
 ) -> None:
     watch = Stopwatch()
     # torch is loaded here, where the time counts
-    from arcfold.adapted import adapted
-    from arcfold.candidates import Drafts, candidates_to_json, groups, queries, take_looks
-    from arcfold.light_models import base_loader
-    from arcfold.memory import memory_budget
-    from arcfold.models import check_length, codec_of, compute_device, number_type
-    from arcfold.search import search
+    from arcfold.jobs.compute import compute_device
+    from arcfold.jobs.memory import memory_budget
+    from arcfold.models.base import number_type
+    from arcfold.models.loading import model_loader
+    from arcfold.models.merged import merge_adapter
+    from arcfold.search.candidates import Drafts, candidates_to_json, draw_input_views, groups, queries
+    from arcfold.search.search import search
 
-    load = base_loader(base, loading)
+    base = BaseModel.open(folder, read_json(model, "model"), **loading)
+    load = model_loader(base)
     watch.lap("import")
-    model_record = read_json(record, "model")
-    check_length(model_record, settings["longest"], "search/longest")
-    looks = take_looks(
+    base.check_length(settings["longest"], "search/longest")
+    input_views = draw_input_views(
         tasks_by_id(tasks, read_json(folds, "folds")["folds"][fold]),
-        codec_of(model_record),
+        base.codec,
         views=settings["views"],
         longest=settings["longest"],
         seed=seed,
@@ -49,34 +51,34 @@ def main(
     watch.lap("prompts")
     with compute_device(gpus, threads) as device:
         watch.lap("wait for a device")
-        model = adapted(load(device), adapter, model_record)
+        merged = merge_adapter(load(device), adapter, base.record)
         watch.lap("load")
-        with progress_bar("search", len(looks.looks), len(set(groups(looks)))) as progress:
+        with progress_bar("search", len(input_views.items), len(set(groups(input_views)))) as progress:
             found = search(
-                model,
-                queries(looks),
-                end=looks.codec.end,
+                merged,
+                queries(input_views),
+                end=input_views.codec.end,
                 min_prob=settings["min_prob"],
-                drafts=Drafts(looks),
-                groups=groups(looks),
+                drafts=Drafts(input_views),
+                groups=groups(input_views),
                 memory_budget=memory_budget(cache_gib),
                 progress=progress,
             )
         watch.lap("search")
-        made = {"fold": fold, "min_prob": settings["min_prob"], "tasks": candidates_to_json(looks, found)}
-        inputs = hash_inputs(tasks=tasks, folds=folds, model=record, adapter=f"{adapter}/training.json")
-        made["provenance"] = provenance(inputs=inputs, watch=watch, settings=settings, number_type=number_type(model))
+        made = {"fold": fold, "min_prob": settings["min_prob"], "tasks": candidates_to_json(input_views, found)}
+        inputs = hash_inputs(tasks=tasks, folds=folds, model=model, adapter=f"{adapter}/training.json")
+        made["provenance"] = provenance(inputs=inputs, watch=watch, settings=settings, number_type=number_type(merged))
     write_json(output, made, "candidates")
 
 
 if "snakemake" in globals():
-    with job(snakemake.log[0], snakemake.params.threads):
+    with job(snakemake):
         main(
             tasks=snakemake.input.tasks,
             folds=snakemake.input.folds,
             fold=int(snakemake.wildcards.fold),
-            record=snakemake.input.model,
-            base=snakemake.params.base,
+            model=snakemake.input.model,
+            folder=snakemake.params.base,
             loading=snakemake.params.loading,
             adapter=snakemake.input.adapter,
             seed=snakemake.params.seed,

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from arcfold.files import InputError, write_json
-from arcfold.jobs import job
-from arcfold.predictions import read_rescored
-from arcfold.selection import ranked, two_attempts
-from arcfold.tasks import read_tasks
+from arcfold.arc.selection import ranked, two_attempts
+from arcfold.arc.tasks import read_tasks
+from arcfold.jobs.files import InputError, write_json
+from arcfold.jobs.job import job
+from arcfold.runs.predictions import read_rescored
 
 
 def main(tasks: str, rescored: list[str], settings: dict[str, Any], output: str) -> None:
@@ -24,7 +24,7 @@ def main(tasks: str, rescored: list[str], settings: dict[str, Any], output: str)
 
 
 if "snakemake" in globals():
-    with job(snakemake.log[0]):
+    with job(snakemake):
         main(
             snakemake.input.tasks,
             snakemake.input.rescored,

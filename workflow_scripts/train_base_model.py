@@ -4,10 +4,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from arcfold.devices import lease
-from arcfold.files import check_schema, read_json, write_json
-from arcfold.jobs import job
-from arcfold.provenance import Stopwatch, provenance
+from arcfold.jobs.devices import lease
+from arcfold.jobs.files import check_schema, read_json, write_json
+from arcfold.jobs.job import job
+from arcfold.jobs.provenance import Stopwatch, provenance
 
 
 def main(
@@ -27,9 +27,9 @@ def main(
         # torch is loaded only now, when the job has its device
         import torch
 
-        from arcfold.base_folder import save_model
-        from arcfold.model_card import card
-        from arcfold.pretraining_run import hashes_of, plan_of, train
+        from arcfold.pretraining.base_folder import save_model
+        from arcfold.pretraining.model_card import card
+        from arcfold.pretraining.run import hashes_of, plan_of, train
 
         torch.set_num_threads(threads)
         watch.lap("import")
@@ -47,7 +47,7 @@ def main(
 
 
 if "snakemake" in globals():
-    with job(snakemake.log[0], snakemake.params.threads):
+    with job(snakemake):
         main(
             name=snakemake.wildcards.base,
             recipe=snakemake.params.recipe,

@@ -1,4 +1,4 @@
-# The checked config, runs and their settings: what all rules ask. The meaning of the words is in arcfold.runs.
+# The checked config, runs and their settings: what all rules ask. The meaning of the words is in arcfold.runs.runs.
 import functools
 import os
 import sys
@@ -6,13 +6,13 @@ from pathlib import Path
 
 sys.path.append(str(Path(workflow.basedir) / "workflow_scripts"))
 
-from arcfold import runs
-from arcfold.datasets import count_tasks, dataset_entries, dataset_files
-from arcfold.leakage import check_leaks, leaks, subset_of_adapter
-from arcfold.files import InputError, check_schema
-from arcfold.models import how_to_get, read_files
-from arcfold.recipes import check_recipes
-from arcfold.sources import hash_of_code
+from arcfold.runs import runs
+from arcfold.arc.datasets import count_tasks, dataset_entries, dataset_files
+from arcfold.runs.leakage import check_leaks, leaks, subset_of_adapter
+from arcfold.jobs.files import InputError, check_schema
+from arcfold.models.folder import how_to_get, read_files
+from arcfold.runs.recipes import check_recipes
+from arcfold.jobs.sources import hash_of_code
 
 
 def says_its_line(function):

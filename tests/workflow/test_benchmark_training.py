@@ -7,7 +7,7 @@ from importlib.util import find_spec
 import pytest
 from tiny_workflow import copied
 
-from arcfold.files import check_schema
+from arcfold.jobs.files import check_schema
 
 
 def test_all_ways_take_the_same_steps_and_ours_the_same_losses(done, tmp_path):

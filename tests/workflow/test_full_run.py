@@ -13,8 +13,8 @@ from reference_search import SequentialSearch, reply_log_prob
 from shipped import ROOT
 from tokenizers import Tokenizer
 
-from arcfold.files import check_schema, hash_of_files, without_provenance
-from arcfold.views import View
+from arcfold.arc.views import View
+from arcfold.jobs.files import check_schema, hash_of_files, without_provenance
 
 FOLDS = 2
 MIN_PROB = 0.04

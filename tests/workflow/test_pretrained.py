@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 from made_models import bigram_model
-from test_bad_input import refused
-from tiny_workflow import copied
+from tiny_workflow import copied, refused
 
 INIT = {"training": {"init": "others_r3"}}
 

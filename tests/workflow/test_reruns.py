@@ -39,10 +39,10 @@ def test_a_changed_setting_makes_its_step_again_and_what_follows(copy, settings,
 
 def test_remarks_change_nothing_and_code_changes_what_runs_it(copy):
     scripts = copy.path("workflow_scripts")
-    for path in [*scripts.glob("*.py"), *scripts.glob("arcfold/*.py")]:
+    for path in [*scripts.glob("*.py"), *scripts.glob("arcfold/**/*.py")]:
         path.write_text(path.read_text() + "\n# a remark\n")
     assert NOTHING in copy("--dry-run", SCORE_FILE).said
-    selection = scripts / "arcfold" / "selection.py"
+    selection = scripts / "arcfold" / "arc" / "selection.py"
     selection.write_text(selection.read_text() + "\nADDED = 1\n")
     assert copy("--dry-run", SCORE_FILE).jobs == SCORE
 

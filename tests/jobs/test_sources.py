@@ -1,0 +1,158 @@
+import ast
+import json
+import shutil
+import subprocess
+import sys
+from modulefinder import ModuleFinder
+
+import pytest
+from shipped import ROOT
+
+from arcfold.jobs.sources import hash_of_code
+
+SCRIPTS = sorted(path.stem for path in (ROOT / "workflow_scripts").glob("*.py"))
+LIBRARY = ROOT / "workflow_scripts/arcfold"
+MODULES = sorted(
+    ".".join(path.relative_to(LIBRARY).with_suffix("").parts)
+    for path in LIBRARY.rglob("*.py")
+    if path.stem != "__init__"
+)
+
+HASHES = """
+import json, sys
+from pathlib import Path
+from arcfold.jobs.sources import hash_of_code
+scripts = sorted(Path(sys.argv[1]).glob("*.py"))
+def hashes():
+    return {path.stem: hash_of_code(path) for path in scripts}
+before, changed = hashes(), {}
+library = Path(sys.argv[1], "arcfold")
+for module in sorted(library.rglob("*.py")):
+    if module.stem == "__init__":
+        continue
+    name_of_module = ".".join(module.relative_to(library).with_suffix("").parts)
+    text = module.read_text()
+    for line, name in (("\\nadded = 1\\n", "code"), ("\\n# a remark\\n\\n", "remark")):
+        module.write_text(text + line)
+        changed[f"{name_of_module} {name}"] = sorted(k for k, v in hashes().items() if v != before[k])
+        module.write_text(text)
+assert hashes() == before
+print(json.dumps(changed))
+"""
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    """The scripts and the library, to be changed."""
+    folder = tmp_path_factory.mktemp("code") / "workflow_scripts"
+    shutil.copytree(ROOT / "workflow_scripts", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def hash_in(folder, script):
+    code = "import sys; from arcfold.jobs.sources import hash_of_code; print(hash_of_code(sys.argv[1]))"
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", code, str(folder / script)],
+        env={"PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def changed(copy):
+    """Which scripts' hashes change with each module, for code and for a remark."""
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", HASHES, str(copy)],
+        env={"PYTHONPATH": str(copy)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def imported():
+    """The library's modules behind each script, as the standard library's own finder follows imports."""
+    found = {}
+    for script in SCRIPTS:
+        finder = ModuleFinder(path=[str(ROOT / "workflow_scripts")])
+        finder.run_script(str(ROOT / "workflow_scripts" / f"{script}.py"))
+        found[script] = {name.removeprefix("arcfold.") for name in finder.modules if name.startswith("arcfold.")}
+    return found
+
+
+def test_a_changed_module_changes_the_scripts_that_import_it_and_only_those(changed, imported):
+    for module in MODULES:
+        expected = sorted(script for script in SCRIPTS if module in imported[script])
+        assert changed[f"{module} code"] == expected, module
+
+
+def test_a_remark_in_any_module_changes_nothing(changed):
+    assert {name: scripts for name, scripts in changed.items() if name.endswith("remark") and scripts} == {}
+
+
+def test_selection_is_behind_what_selects_and_scores_and_not_behind_what_trains(imported):
+    behind = {script for script in SCRIPTS if "arc.selection" in imported[script]}
+    assert {"select_attempts", "score_run"} <= behind
+    assert not behind & {"train_adapter", "search_candidates", "rescore_candidates", "make_folds", "collect_tasks"}
+
+
+BEFORE = '''
+"""What the module is for."""
+import os
+
+LIMIT = 3
+"""What the limit is."""
+
+
+def double(value):
+    """Twice the value."""
+    return 2 * value
+
+
+class Empty:
+    """Nothing in it."""
+'''
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("What the module is for", "Something else", True),
+        ('"""What the limit is."""\n', "", True),
+        ('    """Twice the value."""\n', "", True),
+        ("Nothing in it", "Nothing at all", True),
+        ("\n\n\ndef", "\n# a remark\n\n\n\ndef", True),
+        ("2 * value", "(2  *  value)  # by hand", True),
+        ("2 * value", "3 * value", False),
+        ("LIMIT = 3", "LIMIT = 4", False),
+        ("import os", "import sys", False),
+        ("value", "other", False),
+        ("class Empty", "class Void", False),
+    ],
+)
+def test_what_a_file_does_counts_and_what_it_says_does_not(tmp_path, old, new, same):
+    assert old in BEFORE
+    path = tmp_path / "script.py"
+    path.write_text(BEFORE)
+    before = hash_of_code(path)
+    path.unlink()
+    path.write_text(BEFORE.replace(old, new))
+    assert (hash_of_code(path) == before) is same
+
+
+def test_the_hash_is_the_same_wherever_the_clone_lies(copy):
+    for script in ("train_adapter.py", "score_run.py"):
+        assert hash_in(copy, script) == hash_of_code(ROOT / "workflow_scripts" / script)
+
+
+def test_importing_a_package_runs_no_code_of_it():
+    """So that a job can lease its device before torch is loaded; the families are the one that registers itself."""
+    for path in LIBRARY.rglob("__init__.py"):
+        if path.parent.name != "families":
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            assert [type(statement) for statement in tree.body] == [ast.Expr], path

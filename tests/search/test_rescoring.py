@@ -1,0 +1,94 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference_search import reply_log_prob
+from tiny_models import ARCHITECTURES, END, real_prompts, shared_embedded_model, tiny_model, with_lora
+
+from arcfold.search.rescoring import Progress, reply_log_probs
+
+TOKENS = st.lists(st.integers(0, 4), min_size=1, max_size=6)
+QUESTIONS = st.lists(st.tuples(TOKENS, st.lists(TOKENS, max_size=5)), max_size=4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    questions=QUESTIONS,
+    architecture=st.sampled_from(sorted(ARCHITECTURES)),
+    kv_heads=st.sampled_from([1, 2]),
+    tied=st.booleans(),
+    budget=st.sampled_from([1, 2000, None]),
+    engine=st.sampled_from(["cpu", "gpu"]),
+)
+def test_same_as_one_pass_for_each_reply(questions, architecture, kv_heads, tied, budget, engine) -> None:
+    model = tiny_model(architecture, kv_heads=kv_heads, tied=tied)
+    found = reply_log_probs(model, questions, memory_budget=budget, engine=engine)
+    expected = [[reply_log_prob(model, prompt, reply) for reply in replies] for prompt, replies in questions]
+    assert [len(values) for values in found] == [len(values) for values in expected]
+    for mine, reference in zip(found, expected, strict=True):
+        assert mine == pytest.approx(reference, abs=1e-4)
+
+
+def _questions() -> list[tuple[tuple[int, ...], list[tuple[int, ...]]]]:
+    """Real prompts with replies that share beginnings, are equal, are prefixes of one another."""
+    base = (1, 2, 10, 3, 4, 10, END)
+    replies = [base, (*base[:4], 5, 10, END), base[:3], base, (0, END), (*base[:6], 3, 4, 10, END)]
+    return [(prompt, replies[: 1 + number % 6]) for number, prompt in enumerate(real_prompts(12))]
+
+
+@pytest.mark.parametrize("engine", ["cpu", "gpu"])
+def test_the_embedded_model_same_as_one_pass_for_each_reply(engine: str) -> None:
+    model = shared_embedded_model()
+    found = reply_log_probs(model, _questions(), engine=engine)
+    for (prompt, replies), values in zip(_questions(), found, strict=True):
+        assert values == pytest.approx([reply_log_prob(model, prompt, reply) for reply in replies], abs=2e-3)
+
+
+def test_the_same_call_gives_the_same_bytes_and_the_budget_changes_nothing_but_noise() -> None:
+    model = shared_embedded_model()
+    first = reply_log_probs(model, _questions())
+    assert first == reply_log_probs(model, _questions())
+    alone = reply_log_probs(model, _questions(), memory_budget=1)
+    for mine, other in zip(first, alone, strict=True):
+        assert mine == pytest.approx(other, abs=2e-3)
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_with_a_lora(merged: bool) -> None:
+    adapted = with_lora(tiny_model("qwen3", seed=2, kv_heads=2), seed=5)
+    plain = reply_log_probs(tiny_model("qwen3", seed=3, kv_heads=2), [([1, 2], [[3, 4], [3, 1, 4]])])[0]
+    model = adapted.merge_and_unload() if merged else adapted
+    found = reply_log_probs(model, [([1, 2], [[3, 4], [3, 1, 4]])])[0]
+    expected = [reply_log_prob(model, [1, 2], reply) for reply in ([3, 4], [3, 1, 4])]
+    assert found == pytest.approx(expected, abs=1e-4)
+    assert found != pytest.approx(plain, abs=1e-2)
+    tiny_model.cache_clear()  # the adapter changed a cached model
+
+
+def test_progress_counts_questions_replies_and_tokens() -> None:
+    heard: list[Progress] = []
+    model = tiny_model("llama")
+    reply_log_probs(model, [([1, 2], [[3, 4], [3, 1]]), ([1], [[0]]), ([2], [])], progress=heard.append)
+    assert heard == [Progress(done=2, inputs=3, replies=3, tokens=2 + 1 + 1)]
+
+
+def test_nothing_asked_nothing_run() -> None:
+    model = tiny_model("llama")
+    assert reply_log_probs(model, []) == []
+    assert reply_log_probs(model, [([1], [])]) == [[]]
+    assert reply_log_probs(model, [([1], [[]])]) == [[0.0]]
+
+
+def test_an_empty_prompt_is_refused() -> None:
+    with pytest.raises(ValueError, match="prompt is empty"):
+        reply_log_probs(tiny_model("llama"), [([], [[1]])])
+
+
+def test_long_replies_behind_one_prompt_are_cut_into_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("arcfold.search.decoding.CPU_PASS", 20)
+    generator = torch.Generator().manual_seed(0)
+    replies = [torch.randint(0, 5, (12,), generator=generator).tolist() for _ in range(9)]
+    model = tiny_model("qwen2", kv_heads=2)
+    found = reply_log_probs(model, [([1, 2, 3], replies), ([1], replies[:2])])
+    for (prompt, of_prompt), values in zip([([1, 2, 3], replies), ([1], replies[:2])], found, strict=True):
+        assert values == pytest.approx([reply_log_prob(model, prompt, reply) for reply in of_prompt], abs=1e-4)

@@ -1,0 +1,53 @@
+"""The trl backend's own parts: padding, optimizer groups, fewer activations."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from environments import needs_trl_on_a_cpu
+from tiny_models import tiny_model
+from trainings import ALL, model_of, samples_of, settings_of
+
+from arcfold.models.lora import fresh_weights, make_spec
+from arcfold.training.job import Job, Progress, make_schedule
+from arcfold.training.trl import _adapt, _train, collate, optimizer_groups
+
+
+def test_samples_are_padded_at_the_right_and_the_first_label_dropped() -> None:
+    batch = collate(
+        [{"input_ids": [5, 6, 7], "labels": [5, -100, 7]}, {"input_ids": [8, 9], "labels": [-100, 9]}],
+    )
+    assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 9, 0]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
+    assert batch["labels"].tolist() == [[-100, -100, 7], [-100, 9, -100]]
+
+
+def test_every_trained_matrix_is_in_one_group() -> None:
+    from peft import LoraConfig, get_peft_model
+
+    for tied in (False, True):
+        model = tiny_model("qwen3", seed=13, vocabulary=16, tied=tied)
+        spec = make_spec(model, rank=2, alpha=2, rslora=True, targets=ALL)
+        config = spec.peft_config("")
+        names = ("r", "target_modules", "modules_to_save", "ensure_weight_tying")
+        adapted = get_peft_model(model, LoraConfig(**{name: config[name] for name in names}))
+        groups = optimizer_groups(adapted, settings_of(learning_rate=0.5, embedding_learning_rate=0.25))
+        assert [group["lr"] for group in groups] == [0.5, 0.25]
+        assert [len(group["params"]) for group in groups] == [2 * 7 * 2, 1 if tied else 2]
+        held = [id(parameter) for group in groups for parameter in group["params"]]
+        trained = [id(parameter) for parameter in adapted.parameters() if parameter.requires_grad]
+        assert sorted(held) == sorted(trained)
+        assert torch.is_grad_enabled()
+
+
+@needs_trl_on_a_cpu
+def test_keeping_fewer_activations_changes_no_loss() -> None:
+    losses = []
+    for recompute in (False, True):
+        model, settings, samples = model_of(), settings_of(), tuple(samples_of(8))
+        spec = make_spec(model, rank=4, alpha=4, rslora=True, targets=ALL)
+        schedule, weights = make_schedule(len(samples), settings), fresh_weights(model, spec, 0)
+        job = Job(samples, settings, schedule, spec, weights, None, 1e9, Progress(schedule.steps, False))
+        losses.append(_train(model, job, _adapt, recompute, 0.0).losses)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    assert len(losses[0]) == 2

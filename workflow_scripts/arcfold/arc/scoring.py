@@ -1,0 +1,53 @@
+"""Scoring: a submission against the known outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from arcfold.arc.tasks import Grid, Task
+
+Attempts = Sequence[Sequence[Grid]]
+"""For each test input of a task, its attempts."""
+
+
+def score_task(task: Task, attempts: Attempts, candidates: Attempts) -> dict[str, Any]:
+    """One task's part of the score file.
+
+    candidates: for each test input all candidate grids, best first. A test input is correct when
+    one of its attempts equals the known output in every cell; the task's score is the share of its
+    correct test inputs. rank counts from 1 and is None where no candidate is right.
+    """
+    outputs: list[dict[str, Any]] = []
+    for pair, tried, found in zip(task.test, attempts, candidates, strict=True):
+        ranks = [place for place, grid in enumerate(found, start=1) if grid == pair.output]
+        outputs.append(
+            {
+                "correct": any(grid == pair.output for grid in tried),
+                "rank": ranks[0] if ranks else None,
+                "n_candidates": len(found),
+            }
+        )
+    return {"score": sum(bool(output["correct"]) for output in outputs) / len(outputs), "outputs": outputs}
+
+
+def total_score(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The totals over tasks as score_task gives them, in percent.
+
+    score: mean over tasks of the share of correct test inputs (ARC Prize's rule)
+    score_outputs: share of correct test inputs, every one counted alike (Kaggle's rule)
+    oracle: share of tasks whose every test output is among the candidates
+    """
+    outputs = [output for task in tasks.values() for output in task["outputs"]]
+    reachable = [all(output["rank"] is not None for output in task["outputs"]) for task in tasks.values()]
+    return {
+        "score": _percent(sum(task["score"] for task in tasks.values()), len(tasks)),
+        "score_outputs": _percent(sum(output["correct"] for output in outputs), len(outputs)),
+        "oracle": _percent(sum(reachable), len(reachable)),
+        "n_tasks": len(tasks),
+        "n_outputs": len(outputs),
+    }
+
+
+def _percent(part: float, whole: int) -> float:
+    return round(100.0 * part / whole, 4)

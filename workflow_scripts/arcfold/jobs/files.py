@@ -1,0 +1,198 @@
+"""Files that appear whole or not at all, checked against their schemas, with their provenance."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+SCHEMAS = Path(__file__).resolve().parents[3] / "schemas"
+
+
+class InputError(Exception):
+    """What a user gave is wrong. The message is one line: file, place, what is wrong, what was expected."""
+
+
+def read_json(path: str | Path, schema: str | None = None) -> Any:
+    """The content of a JSON file, checked against `schemas/{schema}.schema.json` if one is named.
+
+    Raises InputError for a missing file, broken JSON, a key that stands twice in one object
+    (json would silently keep the last), or a value that the schema refuses.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({_one_line(error)})") from None
+    try:
+        value = json.loads(text, object_pairs_hook=_object_without_duplicates)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: line {error.lineno}, column {error.colno}: not JSON ({error.msg})") from None
+    except _DuplicateKey as error:
+        raise InputError(f"{path}: the key {str(error)!r} stands twice, expected once") from None
+    if schema is not None:
+        check_schema(value, schema, path)
+    return value
+
+
+def check_schema(value: Any, schema: str, where: str | Path) -> None:
+    """Raises InputError naming `where` and the first place at which `value` breaks the named schema."""
+    import fastjsonschema
+    from jsonschema import Draft7Validator
+    from jsonschema.exceptions import best_match
+
+    try:
+        _compiled(schema)(value)
+    except fastjsonschema.JsonSchemaException:
+        # the compiled check is a hundred times faster on files of grids; jsonschema tells places better
+        error = best_match(Draft7Validator(_schema(schema)).iter_errors(value))
+        if error is None:
+            raise
+        place = "/".join(str(part) for part in error.absolute_path) or "top level"
+        raise InputError(f"{where}: {place}: {_explained(error)}") from None
+
+
+def _explained(error: Any) -> str:
+    """What a schema error says in one line, with the remedy for a key that nobody knows."""
+    if error.validator == "additionalProperties" and "properties" in error.schema:
+        known = list(error.schema["properties"])
+        odd = next(key for key in error.instance if key not in known)
+        close = difflib.get_close_matches(str(odd), known, n=1)
+        guess = f"did you mean {close[0]!r}? " if close else ""
+        return f"unknown key {odd!r} ({guess}expected one of {', '.join(known)})"
+    hint = error.schema.get("description") if isinstance(error.schema, dict) else None
+    return _one_line(error.message) + (f" (expected: {hint})" if hint else "")
+
+
+@cache
+def _schema(name: str) -> Any:
+    return json.loads((SCHEMAS / f"{name}.schema.json").read_text(encoding="utf-8"))
+
+
+@cache
+def _compiled(name: str) -> Callable[[Any], Any]:
+    import fastjsonschema
+
+    # defaults are the config's own business: a check must not change what it checks
+    return fastjsonschema.compile(_schema(name), use_default=False)
+
+
+def write_json(path: str | Path, value: Any, schema: str | None = None) -> None:
+    """Writes `value` as JSON, whole or not at all; the bytes depend on the value alone.
+
+    One line for each key of the outermost levels keeps large files of grids readable and
+    small. Raises InputError when the named schema refuses the value.
+    """
+    if schema is not None:
+        check_schema(value, schema, path)
+    text = _dump(value) + "\n"
+    with new_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _dump(value: Any, indent: int = 0, depth: int = 3) -> str:
+    if depth == 0 or not isinstance(value, dict) or not value:
+        return json.dumps(value, separators=(",", ":") if depth == 0 else (", ", ": "), ensure_ascii=False)
+    pad = "  " * (indent + 1)
+    items = [f"{pad}{json.dumps(str(key))}: {_dump(item, indent + 1, depth - 1)}" for key, item in value.items()]
+    return "{\n" + ",\n".join(items) + "\n" + "  " * indent + "}"
+
+
+@contextlib.contextmanager
+def new_file(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place if the block ends without an error."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        _with_default_mode(temporary, 0o666)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_folder(path: str | Path) -> Iterator[Path]:
+    """A temporary folder beside `path` that takes its place if the block ends without an error."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        yield temporary
+        for made in (temporary, *temporary.rglob("*")):
+            _with_default_mode(made, 0o777 if made.is_dir() else 0o666)
+        if path.is_dir():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _with_default_mode(path: Path, mode: int) -> None:
+    """mkstemp, mkdtemp and safetensors make private files; a result should be as readable as any other file."""
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod(mode & ~mask)
+
+
+def hash_of(value: Any, length: int = 64) -> str:
+    """The SHA-256 of a JSON value's canonical text, in hexadecimal, cut to `length` digits."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def hash_of_file(path: str | Path) -> str:
+    """The SHA-256 of a file, in hexadecimal, as `sha256sum` gives it."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def hash_of_files(folder: str | Path, names: Iterable[str]) -> str:
+    """The SHA-256 of the named files of a folder, names and contents; missing ones count as absent."""
+    total = hashlib.sha256()
+    for name in sorted(names):
+        path = Path(folder) / name
+        if path.is_file():
+            total.update(f"{name}\0{hash_of_file(path)}\n".encode())
+    return total.hexdigest()
+
+
+def without_provenance(value: Any) -> Any:
+    """A copy of a JSON value without any `provenance`: what must be equal when a job is run again."""
+    if isinstance(value, Mapping):
+        return {key: without_provenance(item) for key, item in value.items() if key != "provenance"}
+    if isinstance(value, list):
+        return [without_provenance(item) for item in value]
+    return value
+
+
+class _DuplicateKey(ValueError):
+    pass
+
+
+def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise _DuplicateKey(key)
+            seen.add(key)
+    return made
+
+
+def _one_line(message: object, longest: int = 300) -> str:
+    line = " ".join(str(message).split())
+    return line if len(line) <= longest else line[: longest - 1] + "…"

@@ -1,0 +1,102 @@
+"""The folder of a base model: which files make one, and what is recorded of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from arcfold.jobs.files import InputError, hash_of_files, read_json
+from arcfold.models.tokenizer import MODEL_SETTINGS, TOKENIZER, TOKENIZER_SETTINGS, ModelTokenizer
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+WEIGHTS_INDEX = "model.safetensors.index.json"
+
+
+def model_files(folder: str | Path) -> list[str]:
+    """The names of the files that make a base model, relative to its folder, sorted.
+
+    Raises InputError if one is missing: config.json, tokenizer.json, and the weights as safetensors
+    in one file or in parts with their index. Pickled weights are never read.
+    """
+    folder = Path(folder)
+    needed = [CONFIG, TOKENIZER]
+    if (folder / WEIGHTS_INDEX).is_file():
+        needed += [WEIGHTS_INDEX, *weight_files(folder)]
+    else:
+        needed.append(WEIGHTS)
+    for name in needed:
+        if not (folder / name).is_file():
+            raise InputError(f"{folder}: no {name}, expected a model folder with {', '.join(needed)}")
+    return sorted(needed)
+
+
+def weight_files(folder: str | Path) -> list[str]:
+    """The names of the safetensors files of a model folder, sorted; they need not exist."""
+    index = Path(folder) / WEIGHTS_INDEX
+    if not index.is_file():
+        return [WEIGHTS]
+    content = read_json(index)
+    parts = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(parts, dict) or not all(
+        isinstance(part, str) and Path(part).name == part for part in parts.values()
+    ):
+        raise InputError(f"{index}: no weight_map, expected the name of a file for each tensor")
+    return sorted(set(parts.values()))
+
+
+def read_files(folder: str | Path) -> list[str]:
+    """The names of all files of a model folder that are read: `model_files`, and the settings beside them."""
+    more = {*TOKENIZER_SETTINGS, *MODEL_SETTINGS}
+    return sorted({*model_files(folder), *(name for name in more if (Path(folder) / name).is_file())})
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """The content of a model's config.json. Raises InputError if it is that of no causal language model."""
+    config = read_json(Path(folder) / CONFIG)
+    if not isinstance(config, dict) or not isinstance(config.get("vocab_size"), int):
+        raise InputError(f"{folder}/{CONFIG}: no vocab_size, expected the configuration of a causal language model")
+    return config
+
+
+def how_to_get(name: str, entry: Mapping[str, Any]) -> str:
+    """What a user without the weights of a model can do, as the rest of a line.
+
+    name, entry: of the config's section `models`
+    """
+    if "path" in entry:
+        return (
+            f"put a model there as the Hugging Face hub has it (hf download ORGANISATION/NAME --revision COMMIT "
+            f"--local-dir {entry['path']}), or give its folder as models/{name}/path"
+        )
+    folder = f"models/{name}"
+    return (
+        f"without a network here: where there is one, run 'hf download {entry['hub']} --revision {entry['revision']} "
+        f"--local-dir {folder}' (a gated model needs HF_TOKEN there), copy the folder {folder} here, and give "
+        f"'path: {folder}' in place of hub and revision under models/{name} in the config; then nothing is fetched"
+    )
+
+
+def model_record(name: str, folder: str | Path, text_format: str) -> dict[str, Any]:
+    """What later steps need to know of a base model: its content hash and the ids of its text format.
+
+    Raises InputError for a folder that is none, a tokenizer without the format's tokens, or a
+    vocabulary that the ids do not fit.
+    """
+    files = model_files(folder)
+    config = read_config(folder)
+    tokenizer = ModelTokenizer(folder)
+    ids = tokenizer.ids(text_format)
+    largest = max(*ids.values(), *tokenizer.head)
+    if largest >= config["vocab_size"]:
+        raise InputError(f"{folder}: token id {largest} with a vocabulary of {config['vocab_size']}")
+    return {
+        "name": name,
+        "hash": hash_of_files(folder, files),
+        "format": text_format,
+        "token_ids": ids,
+        "head": list(tokenizer.head),
+        "architecture": config.get("architectures", ["unknown"])[0],
+        "positions": config.get("max_position_embeddings"),
+    }

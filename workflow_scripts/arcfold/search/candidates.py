@@ -1,0 +1,177 @@
+"""Candidates: a test input looked at in several views, searched and scored there, told in the original view."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from arcfold.arc.tasks import Grid, Task
+from arcfold.arc.text import Codec
+from arcfold.arc.views import View, draw_views, generator
+from arcfold.search.search import Found, Query, Reply
+
+DIGITS = 6
+"""Decimals of a log-probability in a file."""
+
+
+@dataclass(frozen=True)
+class InputView:
+    """One test input of a task in one of the task's views."""
+
+    task: str
+    test: int
+    view: int
+
+
+@dataclass(frozen=True)
+class InputViews:
+    """All looks of some tasks, with each one's prompt, task by task, test input by test input, view by view."""
+
+    codec: Codec
+    views: Mapping[str, tuple[View, ...]]
+    items: tuple[InputView, ...]
+    prompts: tuple[tuple[int, ...], ...]
+
+    def view_of(self, index: int) -> View:
+        input_view = self.items[index]
+        return self.views[input_view.task][input_view.view]
+
+    def grid(self, index: int, reply: Sequence[int]) -> Grid | None:
+        """The grid that a look's reply stands for, in the original view; None if it is no grid."""
+        seen = self.codec.decode(reply)
+        return None if seen is None else self.view_of(index).invert(seen)
+
+    def reply(self, index: int, grid: Grid) -> tuple[int, ...]:
+        """The reply that an original grid is in a look."""
+        return tuple(self.codec.reply(self.view_of(index).apply(grid)))
+
+
+def draw_input_views(
+    tasks: Sequence[Task], codec: Codec, *, views: int, longest: int, seed: int, purpose: str
+) -> InputViews:
+    """Looks at every test input of the tasks in `views` views, drawn for each task, seed and purpose."""
+    drawn = {task.id: tuple(draw_views(task, views, generator(seed, task.id, purpose))) for task in tasks}
+    input_views, prompts = [], []
+    for task in tasks:
+        seen = [view.apply_to_task(task) for view in drawn[task.id]]
+        for test in range(len(task.test)):
+            for place, in_view in enumerate(seen):
+                input_views.append(InputView(task.id, test, place))
+                prompts.append(codec.prompt(in_view, test, longest))
+    return InputViews(codec, drawn, tuple(input_views), tuple(prompts))
+
+
+def queries(input_views: InputViews) -> list[Query]:
+    """What the search is asked: each look's prompt, replies of up to the largest grid."""
+    return [Query(prompt, input_views.codec.longest_reply) for prompt in input_views.prompts]
+
+
+def groups(input_views: InputViews) -> list[tuple[str, int]]:
+    """Which looks can guess for each other: those of one test input."""
+    return [(input_view.task, input_view.test) for input_view in input_views.items]
+
+
+class Drafts:
+    """A grid found in one view is a guess for the same test input's other views.
+
+    It is found again in those, and written only once.
+    """
+
+    def __init__(self, input_views: InputViews) -> None:
+        self._input_views = input_views
+        self._written: dict[tuple[str, int, Grid], list[tuple[int, tuple[int, ...]]]] = {}
+        """Test inputs and grids with the reply that the grid is in each look."""
+        self._together: dict[tuple[str, int], list[int]] = {}
+        for index, group in enumerate(groups(input_views)):
+            self._together.setdefault(group, []).append(index)
+
+    def __call__(self, index: int, reply: Reply) -> Iterator[tuple[int, tuple[int, ...]]]:
+        grid = self._input_views.grid(index, reply.tokens)
+        if grid is not None:
+            yield from (guess for guess in self._replies(index, grid) if guess[0] != index)
+
+    def _replies(self, index: int, grid: Grid) -> list[tuple[int, tuple[int, ...]]]:
+        """The looks at the same test input, each with the reply that the grid is there."""
+        input_view = self._input_views.items[index]
+        key = (input_view.task, input_view.test, grid)
+        if key not in self._written:
+            together = self._together[input_view.task, input_view.test]
+            self._written[key] = [(other, self._input_views.reply(other, grid)) for other in together]
+        return self._written[key]
+
+
+def candidates_to_json(input_views: InputViews, found: Sequence[Found]) -> dict[str, Any]:
+    """The `tasks` of a candidates file: what the search found, by grid in the original view.
+
+    Candidates found in more views come first, then the more probable ones, then the smaller grid;
+    replies that are no grid are counted as dropped.
+    """
+    tasks: dict[str, Any] = {}
+    for index, (input_view, result) in enumerate(zip(input_views.items, found, strict=True)):
+        entry = tasks.setdefault(
+            input_view.task, {"views": [view.to_json() for view in input_views.views[input_view.task]], "test": []}
+        )
+        if input_view.test == len(entry["test"]):
+            entry["test"].append({"candidates": {}, "dropped": 0, "prompt_tokens": [], "margin": None})
+        output = entry["test"][input_view.test]
+        output["prompt_tokens"].append(len(input_views.prompts[index]))
+        if result.margin != float("inf"):
+            smallest = result.margin if output["margin"] is None else min(result.margin, output["margin"])
+            output["margin"] = round(smallest, DIGITS)
+        for reply in result.replies:
+            grid = input_views.grid(index, reply.tokens)
+            if grid is None:
+                output["dropped"] += 1
+            else:
+                views = output["candidates"].setdefault(grid, [])
+                views.append({"view": input_view.view, "log_prob": round(reply.log_prob, DIGITS)})
+    for entry in tasks.values():
+        for output in entry["test"]:
+            output["candidates"] = [
+                {"grid": grid, "found": views} for grid, views in sorted(output["candidates"].items(), key=_first_guess)
+            ]
+    return tasks
+
+
+def _first_guess(item: tuple[Grid, list[dict[str, float]]]) -> tuple[Any, ...]:
+    grid, views = item
+    return -len(views), -max(view["log_prob"] for view in views), grid
+
+
+def candidate_grids(entry: Mapping[str, Any]) -> list[list[Grid]]:
+    """The candidate grids of a task's entry in a candidates file, for each test input."""
+    return [
+        [tuple(tuple(row) for row in candidate["grid"]) for candidate in output["candidates"]]
+        for output in entry["test"]
+    ]
+
+
+def questions(input_views: InputViews, tasks: Mapping[str, Any]) -> list[tuple[tuple[int, ...], list[tuple[int, ...]]]]:
+    """What the rescoring is asked: each look's prompt with the reply that every candidate is there."""
+    grids = {task_id: candidate_grids(entry) for task_id, entry in tasks.items()}
+    return [
+        (prompt, [input_views.reply(index, grid) for grid in grids[input_view.task][input_view.test]])
+        for index, (input_view, prompt) in enumerate(zip(input_views.items, input_views.prompts, strict=True))
+    ]
+
+
+def rescored_to_json(
+    input_views: InputViews, tasks: Mapping[str, Any], log_probs: Sequence[Sequence[float]]
+) -> dict[str, Any]:
+    """The `tasks` of a rescored file: the candidates' entries with their log-probability in each look."""
+    rescored: dict[str, Any] = {}
+    for input_view, values in zip(input_views.items, log_probs, strict=True):
+        entry = rescored.setdefault(
+            input_view.task,
+            {
+                "scoring_views": [view.to_json() for view in input_views.views[input_view.task]],
+                "test": [
+                    {"candidates": [{**candidate, "scored": []} for candidate in output["candidates"]]}
+                    for output in tasks[input_view.task]["test"]
+                ],
+            },
+        )
+        for candidate, value in zip(entry["test"][input_view.test]["candidates"], values, strict=True):
+            candidate["scored"].append(round(value, DIGITS))
+    return rescored

@@ -1,0 +1,162 @@
+"""One optimizer step over flat tensors: clipping, AdamW at each group's learning rate.
+
+Everything that changes from step to step stands in a table on the device, a row for each step, so
+that a captured step can be played again.
+
+Three steps, one of them warm-up, at rates of 1e-4 for the LoRA and 1e-5 for full matrices: a table of
+(3 steps, 2 flats, 3 numbers), where t = step + 1 counts from 1,
+
+    step   rate, LoRA   rate, full   1 / (1 - 0.9^t)   1 / sqrt(1 - 0.999^t)
+    0      0            0            10                31.62
+    1      1e-4         1e-5         5.263             22.37
+    2      5e-5         5e-6         3.690             18.27
+
+Gradients of norm 3 in the LoRA and 4 in the full matrices have norm 5 together: with `max_grad_norm: 1`
+both are scaled by 1 / 5 before the step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from arcfold.training.job import Schedule, TrainingSettings, make_optimizer
+from arcfold.training.packed.flat import Flat
+from arcfold.training.packed.kernels import adamw
+
+BETAS, EPS = (0.9, 0.999), 1e-8
+
+
+class Update(Protocol):
+    """Steps the masters of some flats."""
+
+    capturable: bool
+    """Whether `apply` can be captured in a graph."""
+
+    def begin(self, step: int) -> None:
+        """Gets ready for a step, counted from 0."""
+
+    def apply(self, gradients: Sequence[Tensor]) -> None:
+        """Clips the gradients, one flat tensor for each flat, and steps."""
+
+    def state(self) -> dict[str, Tensor]:
+        """What a later process needs to go on."""
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Takes over what `state` gave."""
+
+
+def make_update(
+    flats: Sequence[Flat], rates: Sequence[float], settings: TrainingSettings, schedule: Schedule
+) -> Update:
+    """AdamW of our own, or for `adamw_8bit` bitsandbytes'. rates: the peak learning rate of each flat.
+
+    Raises InputError where bitsandbytes is asked for and missing.
+    """
+    made: Any = AdamW if settings.optimizer == "adamw" else LibraryOptimizer
+    return made(flats, rates, settings, schedule)
+
+
+def clip_share(gradients: Sequence[Tensor], limit: float) -> Tensor:
+    """The factor that brings the gradients' norm down to `limit`, as torch.nn.utils.clip_grad_norm_; 1 if that is 0.
+
+    min(1, limit / (norm + 1e-6)), a float32 scalar on the device; the norm is that of all gradients together.
+    """
+    # stays on the device: reading it here would make Python wait in every step
+    if limit <= 0:
+        return torch.ones((), device=gradients[0].device)
+    norms = [torch.linalg.vector_norm(gradient, dtype=torch.float32) for gradient in gradients]
+    norm = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
+    return (limit / (norm + 1e-6)).clamp(max=1.0)
+
+
+class AdamW:
+    """AdamW (betas 0.9 and 0.999, eps 1e-8) with float32 state (Loshchilov and Hutter, 2019, arXiv 1711.05101)."""
+
+    capturable = True
+
+    def __init__(
+        self, flats: Sequence[Flat], rates: Sequence[float], settings: TrainingSettings, schedule: Schedule
+    ) -> None:
+        self.masters = [flat.master for flat in flats]
+        self.decay, self.limit = settings.weight_decay, settings.max_grad_norm
+        self.means = [torch.zeros_like(master) for master in self.masters]
+        self.squares = [torch.zeros_like(master) for master in self.masters]
+        # computed in Python's doubles and rounded once: 1 - 0.999^t alone loses three digits in float32
+        table = [
+            [
+                (rate * schedule.factor(t), 1 / (1 - BETAS[0] ** (t + 1)), (1 - BETAS[1] ** (t + 1)) ** -0.5)
+                for rate in rates
+            ]
+            for t in range(schedule.steps)
+        ]
+        self.table = torch.tensor(table, dtype=torch.float32, device=self.masters[0].device)
+        # a captured step reads this row, wherever in the training it is played
+        self.numbers = self.table[0].clone()
+
+    def begin(self, step: int) -> None:
+        self.numbers.copy_(self.table[step])
+
+    def apply(self, gradients: Sequence[Tensor]) -> None:
+        share = clip_share(gradients, self.limit)
+        for index, master in enumerate(self.masters):
+            adamw(
+                master, gradients[index], self.means[index], self.squares[index], share, self.numbers[index],
+                BETAS, EPS, self.decay,
+            )  # fmt: skip
+
+    def state(self) -> dict[str, Tensor]:
+        named = {"mean": self.means, "square": self.squares}
+        return {f"{name}.{i}": tensor for name, tensors in named.items() for i, tensor in enumerate(tensors)}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        for key, tensor in self.state().items():
+            tensor.copy_(state[key])
+
+
+class LibraryOptimizer:
+    """An optimizer of another library, bitsandbytes' AdamW with 8-bit state."""
+
+    # its rate and its count of steps are numbers of Python, which a capture would freeze
+    capturable = False
+
+    def __init__(
+        self, flats: Sequence[Flat], rates: Sequence[float], settings: TrainingSettings, schedule: Schedule
+    ) -> None:
+        self.masters, self.rates, self.schedule = [flat.master for flat in flats], rates, schedule
+        self.limit = settings.max_grad_norm
+        groups = [{"params": [master], "lr": rate} for master, rate in zip(self.masters, rates, strict=True)]
+        self.optimizer = make_optimizer(groups, settings)
+
+    def begin(self, step: int) -> None:
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * self.schedule.factor(step)
+
+    def apply(self, gradients: Sequence[Tensor]) -> None:
+        share = clip_share(gradients, self.limit)
+        for master, gradient in zip(self.masters, gradients, strict=True):
+            master.grad = gradient.float() * share
+        self.optimizer.step()
+        # a flat's own `grad` is what counts; a second float32 copy would stay in memory
+        for master in self.masters:
+            master.grad = None
+
+    def state(self) -> dict[str, Tensor]:
+        return {
+            f"{index}.{name}": torch.as_tensor(value)
+            for index, values in self.optimizer.state_dict()["state"].items()
+            for name, value in values.items()
+        }
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        named: dict[int, dict[str, Any]] = {}
+        for key, value in state.items():
+            index, _, name = key.partition(".")
+            # bitsandbytes counts steps as a number of Python; all else are tensors
+            number = name == "step" and value.ndim == 0
+            named.setdefault(int(index), {})[name] = int(value) if number else value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": named, "param_groups": groups})
