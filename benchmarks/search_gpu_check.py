@@ -258,7 +258,7 @@ def _print_kernels(facts: Facts) -> None:
 
 def _exact(bench: Bench, facts: Facts) -> None:
     """Every engine against the references, on short prompts with several candidates."""
-    input_views = bench.items(2, "benchmark", 2 if bench.tiny else 6)
+    input_views = bench.input_views(2, "benchmark", 2 if bench.tiny else 6)
     facts["cases"], facts["same"] = [], True
     for dtype in ["float32"] if bench.tiny else ["float32", "bfloat16"]:
         model, reference = bench.base(dtype)
@@ -338,7 +338,7 @@ def _speed(bench: Bench, facts: Facts) -> None:
     """Ours on all inputs against the references, which run until their time is up."""
     limit = 10.0 if bench.tiny else 20.0
     model, reference = bench.adapted
-    input_views = bench.items(bench.views, "benchmark")
+    input_views = bench.input_views(bench.views, "benchmark")
     lengths = sorted(map(len, input_views.prompts))
     print(
         f"{len(set(groups(input_views)))} test inputs, {len(lengths)} prompts of {lengths[0]} to {lengths[-1]} tokens"
@@ -361,7 +361,7 @@ def _speed(bench: Bench, facts: Facts) -> None:
             f"most {same['farthest']:.1e} from the threshold), largest difference {same['largest_difference']:.1e}",
             flush=True,
         )
-    scoring = bench.items(8, "benchmark scoring")
+    scoring = bench.input_views(8, "benchmark scoring")
     made = compare_rescoring(model, reference, scoring, found_grids(input_views, found), bench.device, limit / 2)
     facts["rescoring"] = made
     if made is not None:
@@ -384,7 +384,7 @@ def _speed(bench: Bench, facts: Facts) -> None:
 def _profile(bench: Bench, facts: Facts) -> None:
     """Kernel time over wall time during the search of one fold in one process."""
     model, _ = bench.adapted
-    input_views = bench.items(bench.views, "benchmark")
+    input_views = bench.input_views(bench.views, "benchmark")
 
     def run() -> None:
         timed_search(model, input_views, 0.17, bench.device)

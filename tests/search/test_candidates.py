@@ -38,7 +38,7 @@ def nothing(input_views):
 
 
 def reply_in(input_views, index, cells):
-    """The reply that a grid is in a look, by numpy."""
+    """The reply that a grid is in an item's view, by numpy."""
     view = input_views.view_of(index)
     seen = as_array(cells)
     for name, turned in TURNS.items():
@@ -80,7 +80,7 @@ def test_a_prompt_is_the_tasks_text_in_the_looks_view(made, seed):
 
 
 @given(made=tasks(longest=4), cells=grids(5), seed=st.integers(0, 5))
-def test_a_grid_comes_back_from_the_reply_that_it_is_in_any_look(made, cells, seed):
+def test_a_grid_comes_back_from_the_reply_that_it_is_in_any_view(made, cells, seed):
     input_views = input_views_of([made], seed=seed)
     for index in range(len(input_views.items)):
         assert input_views.reply(index, cells) == reply_in(input_views, index, cells)

@@ -1,4 +1,4 @@
-"""Arenas of their own, against forward passes over whole texts by transformers."""
+"""A cache of its own for each question, against forward passes over whole texts by transformers."""
 
 import random
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from arcfold.search.decoding import Layout, Segment, causal_segment, open_decode
 CPU = Layout(layers=2, heads=1, groups=2, size=8, dtype=torch.float32, device=torch.device("cpu"))
 
 
-def test_an_arena_grows_and_forgets_without_changing_what_it_keeps() -> None:
+def test_a_cache_grows_and_forgets_without_changing_what_it_keeps() -> None:
     cache = CpuKVCache(CPU, 2)
     written = torch.randn(1, 5, 8, generator=torch.Generator().manual_seed(0))
     for token in range(5):

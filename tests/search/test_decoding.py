@@ -39,7 +39,7 @@ def test_a_segment_builds_on_the_places_it_is_told(kind: type[Decoder]) -> None:
         torch.testing.assert_close(row, torch.tensor(next_log_probs(model, [text])[0]), atol=1e-5, rtol=0)
 
 
-def test_a_pool_grows_and_moves_together_without_changing_what_it_keeps() -> None:
+def test_the_cache_of_slots_grows_and_moves_together_without_changing_what_it_keeps() -> None:
     with open_decoder(tiny_model("qwen3"), 10, GpuDecoder, 0) as decoder:
         first, second = decoder.allocate(3), decoder.allocate(2)
         assert (first.base, second.base, decoder.used) == (1, 4, 6)

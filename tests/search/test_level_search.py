@@ -1,4 +1,4 @@
-"""The search in a pool with bursts of few steps, so that passes, bursts and replies overlap in many ways.
+"""The search in slots with bursts of few steps, so that passes, bursts and replies overlap in many ways.
 
 It runs on a GPU where there is one, and there it is the test that nobody reads what is still being written.
 """

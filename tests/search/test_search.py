@@ -85,8 +85,8 @@ def test_real_tasks_same_as_the_sequential_search(min_prob: float) -> None:
 
 def test_both_engines_find_the_same() -> None:
     queries = [Query(prompt, 13) for prompt in real_prompts(10)]
-    arenas, pool = (search(shared_embedded_model(), queries, end=END, min_prob=0.05, engine=name) for name in ENGINES)
-    for one, other in zip(arenas, pool, strict=True):
+    on_cpu, on_gpu = (search(shared_embedded_model(), queries, end=END, min_prob=0.05, engine=name) for name in ENGINES)
+    for one, other in zip(on_cpu, on_gpu, strict=True):
         _same(one, {reply.tokens: reply.log_prob for reply in other.replies}, 0.05)
         assert one.margin == pytest.approx(other.margin, abs=NOISE)
 

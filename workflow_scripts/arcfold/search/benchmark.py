@@ -4,7 +4,7 @@ The references take long, so they may be run on some of the inputs, drawn at ran
 up; their passes are then scaled up by the views searched, and their time by the passes. Every such figure
 stands beside those that were measured.
 
-Shapes and words as in `candidates`: a look is one test input in one view.
+Words as in `candidates`: an item is one test input in one view. In the files its key is still `looks`.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def measure(
     """All figures of one model: the search at each threshold, the rescoring of what the last one found.
 
     model: as search and rescoring run it; reference: the same one of transformers', which the references ask
-    searched, scored: looks at the same test inputs, for the search and for the rescoring
+    searched, scored: the same test inputs in the views of the search and in those of the rescoring
     seconds: about as long the references are run, each time
     profile: whether the share of kernels in the search's time is measured too, at the first threshold
     """
@@ -125,7 +125,7 @@ def compare_search(
     seconds: float,
     memory_budget: int | None = None,
 ) -> tuple[dict[str, Any], list[Found]]:
-    """Our search of all looks, twice, and the sequential one for about `seconds`; what was found."""
+    """Our search of all items, twice, and the sequential one for about `seconds`; what was found."""
     (first, before), (facts, found) = (
         timed_search(model, input_views, min_prob, device, memory_budget) for _ in range(2)
     )
@@ -201,7 +201,7 @@ def _sequential(
 def search_input_views(
     searcher: SequentialSearch, input_views: InputViews, numbers: Sequence[int]
 ) -> dict[int, Replies]:
-    """The sequential search of looks at one test input, the best grid so far as a guess in the next view."""
+    """The sequential search of one test input's items, the best grid so far as a guess in the next view."""
     results: dict[int, Replies] = {}
     best: tuple[float, Grid] | None = None
     for number in numbers:
@@ -215,7 +215,7 @@ def search_input_views(
 
 
 def agreement(found: Sequence[Found], expected: Mapping[int, Replies], min_prob: float, noise: float) -> dict[str, Any]:
-    """How two searches of the same looks agree.
+    """How two searches of the same items agree.
 
     `agree`: replies that only one of them has are within `noise` of the threshold, and log-probabilities
     of the same reply too. `farthest` is the largest distance to the threshold of the former.
@@ -253,7 +253,7 @@ def compare_rescoring(
     seconds: float,
     memory_budget: int | None = None,
 ) -> dict[str, Any] | None:
-    """Log-probabilities of each test input's grids in all its looks against one pass for each; None without grids."""
+    """Log-probabilities of each test input's grids in all its views against one pass for each; None without grids."""
     asked = [
         (input_views.prompts[number], [input_views.reply(number, grid) for grid in grids[group]])
         for number, group in enumerate(groups(input_views))
@@ -307,7 +307,7 @@ def found_grids(input_views: InputViews, found: Sequence[Found]) -> dict[Any, li
 
 
 def _members(input_views: InputViews) -> dict[Any, list[int]]:
-    """The numbers of the looks at each test input."""
+    """The numbers of each test input's items."""
     members: dict[Any, list[int]] = {}
     for number, group in enumerate(groups(input_views)):
         members.setdefault(group, []).append(number)

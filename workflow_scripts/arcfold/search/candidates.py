@@ -1,4 +1,4 @@
-"""Candidates: a test input looked at in several views, searched and scored there, told in the original view."""
+"""Candidates: a test input seen in several views, searched and scored there, told in the original view."""
 
 from __future__ import annotations
 
@@ -20,37 +20,48 @@ class InputView:
     """One test input of a task in one of the task's views."""
 
     task: str
+    """The task's id."""
     test: int
+    """Number of the test input in its task."""
     view: int
+    """Number of the view among the task's."""
 
 
 @dataclass(frozen=True)
 class InputViews:
-    """All looks of some tasks, with each one's prompt, task by task, test input by test input, view by view."""
+    """Every test input of some tasks in every view: task by task, test input by test input, view by view."""
 
     codec: Codec
+    """Turns grids into token ids and back."""
     views: Mapping[str, tuple[View, ...]]
+    """The views of each task, by its id."""
     items: tuple[InputView, ...]
     prompts: tuple[tuple[int, ...], ...]
+    """For each item its prompt, token ids."""
 
     def view_of(self, index: int) -> View:
+        """The view of the item of this number."""
         input_view = self.items[index]
         return self.views[input_view.task][input_view.view]
 
     def grid(self, index: int, reply: Sequence[int]) -> Grid | None:
-        """The grid that a look's reply stands for, in the original view; None if it is no grid."""
+        """The grid, in the original view, that a reply to an item's prompt stands for; None if it is no grid."""
         seen = self.codec.decode(reply)
         return None if seen is None else self.view_of(index).invert(seen)
 
     def reply(self, index: int, grid: Grid) -> tuple[int, ...]:
-        """The reply that an original grid is in a look."""
+        """The reply that a grid of the original view is in an item's view."""
         return tuple(self.codec.reply(self.view_of(index).apply(grid)))
 
 
 def draw_input_views(
     tasks: Sequence[Task], codec: Codec, *, views: int, longest: int, seed: int, purpose: str
 ) -> InputViews:
-    """Looks at every test input of the tasks in `views` views, drawn for each task, seed and purpose."""
+    """Every test input of the tasks in `views` views, drawn for each task, seed and purpose.
+
+    longest: tokens of a prompt and its longest reply together at most; demonstrations that do not fit are left out
+    Raises InputError for a task whose prompt does not fit without any demonstration.
+    """
     drawn = {task.id: tuple(draw_views(task, views, generator(seed, task.id, purpose))) for task in tasks}
     input_views, prompts = [], []
     for task in tasks:
@@ -63,12 +74,12 @@ def draw_input_views(
 
 
 def queries(input_views: InputViews) -> list[Query]:
-    """What the search is asked: each look's prompt, replies of up to the largest grid."""
+    """What the search is asked: each item's prompt, replies of up to the largest grid."""
     return [Query(prompt, input_views.codec.longest_reply) for prompt in input_views.prompts]
 
 
 def groups(input_views: InputViews) -> list[tuple[str, int]]:
-    """Which looks can guess for each other: those of one test input."""
+    """For each item its task and test input: those of one test input can guess for each other."""
     return [(input_view.task, input_view.test) for input_view in input_views.items]
 
 
@@ -81,7 +92,7 @@ class Drafts:
     def __init__(self, input_views: InputViews) -> None:
         self._input_views = input_views
         self._written: dict[tuple[str, int, Grid], list[tuple[int, tuple[int, ...]]]] = {}
-        """Test inputs and grids with the reply that the grid is in each look."""
+        """Test inputs and grids with the reply that the grid is in each view."""
         self._together: dict[tuple[str, int], list[int]] = {}
         for index, group in enumerate(groups(input_views)):
             self._together.setdefault(group, []).append(index)
@@ -92,8 +103,9 @@ class Drafts:
             yield from (guess for guess in self._replies(index, grid) if guess[0] != index)
 
     def _replies(self, index: int, grid: Grid) -> list[tuple[int, tuple[int, ...]]]:
-        """The looks at the same test input, each with the reply that the grid is there."""
+        """The items of the same test input by their numbers, each with the reply that the grid is in its view."""
         input_view = self._input_views.items[index]
+        # Many views find the same grid: it is written as a reply in each view once, not once for each finder.
         key = (input_view.task, input_view.test, grid)
         if key not in self._written:
             together = self._together[input_view.task, input_view.test]
@@ -148,7 +160,10 @@ def candidate_grids(entry: Mapping[str, Any]) -> list[list[Grid]]:
 
 
 def questions(input_views: InputViews, tasks: Mapping[str, Any]) -> list[tuple[tuple[int, ...], list[tuple[int, ...]]]]:
-    """What the rescoring is asked: each look's prompt with the reply that every candidate is there."""
+    """What the rescoring is asked: each item's prompt with the reply that every candidate is in its view.
+
+    tasks: the `tasks` of a candidates file
+    """
     grids = {task_id: candidate_grids(entry) for task_id, entry in tasks.items()}
     return [
         (prompt, [input_views.reply(index, grid) for grid in grids[input_view.task][input_view.test]])
@@ -159,7 +174,10 @@ def questions(input_views: InputViews, tasks: Mapping[str, Any]) -> list[tuple[t
 def rescored_to_json(
     input_views: InputViews, tasks: Mapping[str, Any], log_probs: Sequence[Sequence[float]]
 ) -> dict[str, Any]:
-    """The `tasks` of a rescored file: the candidates' entries with their log-probability in each look."""
+    """The `tasks` of a rescored file: the candidates' entries with their log-probability in each scoring view.
+
+    tasks: the `tasks` of a candidates file; log_probs: what `questions` were answered, in the order of the items
+    """
     rescored: dict[str, Any] = {}
     for input_view, values in zip(input_views.items, log_probs, strict=True):
         entry = rescored.setdefault(

@@ -87,7 +87,7 @@ class CpuKVCache:
 
 
 class CpuDecoder(Decoder):
-    """Keys and values of each question in an arena of its own: no copy on the way to PyTorch's attention."""
+    """Keys and values of each question in a cache of its own: no copy on the way to PyTorch's attention."""
 
     def allocate(self, capacity: int) -> CpuKVCache:
         """An empty cache of its own, with memory for `capacity` places."""

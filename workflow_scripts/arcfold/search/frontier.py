@@ -270,7 +270,7 @@ class Frontier:
         row, done = state.rows.first(rows), state.done.first(len(state.done.query) - 1)
         width = int((self._deepest - self._lengths[self.alive]).max()) + count
         parts = [state.counters, row.query, row.depth, done.query, done.depth, done.score.view(torch.int64)]
-        # Copies of what the host wants to know: a prompt that is told later, or the next burst, writes to the originals.
+        # Copies of what the host wants to know: the next burst may begin before it has read them.
         self._in_flight = _InFlightSteps(
             rows,
             first,

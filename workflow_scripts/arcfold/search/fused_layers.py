@@ -1,9 +1,20 @@
 """A pass's layers in ten kernels each instead of twenty, for transformers models like Llama.
 
 The query, key and value projections become one product, as do the two of the feed-forward block, and
-`layer_kernels` has what lies between. Layers are replaced only for passes over a pool, only if they
+`layer_kernels` has what lies between. Layers are replaced only for passes over the GPU's cache, only if they
 are of a known class made of plain parts, and only after one has given the same as the original on random numbers.
-Everything else (arenas, other models) runs as transformers wrote it.
+Everything else (the CPU's cache, other models) runs as transformers wrote it.
+
+Example: one layer of a step of three rows, with E = 256, H = 4, K = 2, D = 64, F = 768.
+
+    normed                       (3, 256)        made by the layer before, with its last sum
+    qkv          one product     (3, 512)        weights (512, 256): q 256, k 128 and v 128 outputs
+    rotate_and_store             (3, 4, 64)      queries; keys and values go to the three rows' slots
+    attend_cached                (3, 256)        each row to what it sees; two kernels where keys are cut in parts
+    o_proj, add_norm             (3, 256) twice  the new state, and normalized
+    gate_up      one product     (3, 1536)
+    gate, down_proj              (3, 768), (3, 256)
+    add_norm                     (3, 256) twice  the layer's result, and normalized as the next layer wants it
 
 Shapes: as in `layer_kernels`.
 """
@@ -28,18 +39,18 @@ log = logging.getLogger(__name__)
 KNOWN_LAYERS = ("PlainLayer", "LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer")
 """Classes whose forward is: add attention of the normalized state, add the gated block of the normalized state."""
 PROBE_ROWS = 8
-"""Rows of the comparison with the original."""
+"""Rows of the comparison with the original: enough that a row sees others, and little to compute."""
 
 
 class SlotPass:
-    """A pass whose keys and values go to the slots of a pool; a row is a token."""
+    """A pass whose keys and values go to slots of the GPU's cache; a row is a token."""
 
     slots: torch.Tensor
-    """(R,) where each row's keys and values go."""
+    """(R,) int64, where each row's keys and values go."""
 
     @property
     def logits_indices(self) -> torch.Tensor | None:
-        """(O,) the rows that somebody wants to know the successors of; None: all."""
+        """(O,) int64, the rows whose logits somebody wants; None: all."""
         return None
 
     def kv_cache(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -53,6 +64,7 @@ class SlotPass:
     def attend(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None
     ) -> torch.Tensor:
+        """As `models.passes.Pass` has it."""
         keys, values = self.kv_cache(layer)
         kernels.store(keys, values, self.slots, key[0], value[0])
         return self.attend_cached(layer, query[0], scale or query.shape[-1] ** -0.5)[None]
@@ -62,7 +74,7 @@ class SlotPass:
 def fused_layers(model: Any) -> Iterator[int]:
     """Replaces a transformers model's layers until its end; yields their number, all or 0.
 
-    They take no passes but `PooledPass`, and the last of them hands on the needed rows alone. The model's
+    They take no passes but `SlotPass`, and the last of them hands on the rows of `logits_indices` alone. The model's
     attention function must be ours (`decoding.open_decoder`).
     """
     decoder = model.get_decoder()
@@ -77,6 +89,7 @@ def fused_layers(model: Any) -> Iterator[int]:
     with contextlib.ExitStack() as stack:
         carry = _Carry()
         norms = [*(layer.input_layernorm for layer in layers[1:]), decoder.norm]
+        # A layer ends with the sum that the norm of the next one begins with, so it needs that norm.
         made = [
             _Layer(layer, after, layer is layers[-1], carry, stack) for layer, after in zip(layers, norms, strict=True)
         ]
@@ -98,6 +111,7 @@ class _Carry:
 
     def take(self, state: torch.Tensor) -> torch.Tensor | None:
         """The normalized form of `state`, if it is the one that was handed on; it is forgotten."""
+        # The very tensor: had anybody changed the state between two layers, it would be another one.
         normed = self.normed if self.state is state else None
         self.state = self.normed = None
         return normed
@@ -118,8 +132,8 @@ class _Layer:
         self._scale = float(attention.scaling)
         self._qkv = _FusedLinear([attention.q_proj, attention.k_proj, attention.v_proj])
         self._gate_up = _FusedLinear([block.gate_proj, block.up_proj])
-        for joined in (self._qkv, self._gate_up):
-            stack.callback(joined.split)
+        for fused in (self._qkv, self._gate_up):
+            stack.callback(fused.split)
         self._heads = attention.q_proj.out_features // attention.head_dim
         self._norm = None
         if hasattr(attention, "q_norm"):
@@ -162,11 +176,12 @@ class _Layer:
 
 
 class _FusedLinear:
-    """Several linear layers as one product; until `part` their weights lie in its own, so that none is held twice."""
+    """Several linear layers as one product; until `split` their weights lie in its own, so that none is held twice."""
 
     def __init__(self, parts: Sequence[nn.Linear]) -> None:
         self._parts = parts
         self._bias = None
+        # Not as inference tensors: the layers keep these weights, and may be trained on afterwards.
         with torch.inference_mode(False), torch.no_grad():
             self._weight: torch.Tensor | None = torch.cat([part.weight for part in parts])
             if parts[0].bias is not None:
@@ -197,6 +212,7 @@ def _is_plain(layer: Any) -> bool:
     joined = [parts[:3], parts[4:6]]
     return (
         all(type(part) is nn.Linear and not vars(part)["_forward_hooks"] for part in parts)
+        # one product has one bias, or none
         and all(len({part.bias is None for part in group}) == 1 for group in joined)
         and "silu" in type(block.act_fn).__name__.lower()
         and _is_norm(layer.input_layernorm)
@@ -232,6 +248,7 @@ class _Probe(SlotPass):
         self.keys, self.values = (torch.zeros(shape, dtype=layout.dtype, device=layout.device) for _ in range(2))
         row = torch.arange(PROBE_ROWS, device=layout.device)
         self.slots = row + 1
+        # No prompt, and of its table row r sees the first r + 1 slots, itself the last of them.
         nothing = torch.zeros_like(row)
         self._rows = (
             nothing,
@@ -270,9 +287,11 @@ def _same(model: Any, made: _Layer) -> bool:
     )
     if not isinstance(expected, torch.Tensor):
         return False
+    # Both write to the same slots: what the original wrote is put aside.
     stored = what.keys.clone(), what.values.clone()
     found = made.forward(states, position_embeddings=angles, arcfold=what)
     made._carry.take(found)
     pairs = [(found, expected), (what.keys, stored[0]), (what.values, stored[1])]
+    # Two orders of computing, so the same but for rounding; of the whole, since single numbers may be near zero.
     allowed = max(1e-4, 8 * torch.finfo(layout.dtype).eps)
     return all(float((one - two).float().norm()) <= allowed * float(two.float().norm()) for one, two in pairs)

@@ -2,7 +2,8 @@
 
 A decoding step of a small model is bound by the number of its kernels, and transformers writes
 the normalization and the rotary embedding as eight and ten of them. They are replaced while a
-context is open, each only after it has given the same as the original on random numbers.
+context is open, each only after it has given the same as the original on random numbers. Models whose whole layers
+are replaced (`fused_layers`) need none of this.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ def _fuse_norm(module: Any, stack: contextlib.ExitStack) -> bool:
     weight, epsilon = getattr(module, "weight", None), getattr(module, "variance_epsilon", None)
     if not isinstance(weight, torch.Tensor) or weight.ndim != 1 or epsilon is None or "forward" in vars(module):
         return False
+    # By what it computes, not by its class: some models add 1 to the weight, or round elsewhere.
     states = _random((7, len(weight)), weight.device, weight.dtype)
     fast = functools.partial(kernels.rms_norm, weight=weight, epsilon=epsilon)
     if not _same(fast(states), module(states)):
@@ -54,6 +56,7 @@ def _fuse_rotation(model: Any, device: torch.device, stack: contextlib.ExitStack
     original: Rotate | None = getattr(module, "apply_rotary_pos_emb", None)
     if original is None:
         return False
+    # Small shapes with fewer key heads than query heads; angles twice, as the models make them.
     query, key = (_random((1, heads, 5, 16), device, torch.float32) for heads in (4, 2))
     angles = _random((1, 5, 8), device, torch.float32).repeat(1, 1, 2)
     cos, sin = angles.cos(), angles.sin()

@@ -81,6 +81,7 @@ class GpuDecoder(Decoder):
     @classmethod
     @contextlib.contextmanager
     def patched(cls, model: Any) -> Iterator[bool]:
+        # Whole layers where they are of a known kind, else the small steps in them.
         with fused_layers(model) as layers, contextlib.nullcontext() if layers else fused(model):
             yield layers > 0
 
@@ -107,11 +108,12 @@ class GpuDecoder(Decoder):
         """A range of `capacity` slots; the cache grows, over its budget if it must, where it has no room."""
         if capacity > self.free_slots:
             self.grow(self.used + capacity)
-        region = SlotRange(self.used, capacity)
+        slot_range = SlotRange(self.used, capacity)
         self.used += capacity
-        return region
+        return slot_range
 
     def clear(self) -> None:
+        # The memory stays. What comes next is launched behind what still runs, so it writes over nothing that is read.
         self.used, self.garbage = 1, 0
 
     def grow(self, slots: int) -> None:
@@ -139,6 +141,7 @@ class GpuDecoder(Decoder):
         """
         # In ascending order, so that what was handed out as one range stays one.
         kept = live.nonzero().flatten()
+        # What is kept is gathered before it is written back, so that it does not matter that both places overlap.
         for store in (*self.keys, *self.values):
             store[:, : len(kept)] = store[:, kept]
         self.used, self.garbage = len(kept), 0

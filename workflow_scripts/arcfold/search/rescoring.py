@@ -2,6 +2,17 @@
 
 The prompt is run once. Replies that begin alike share those tokens too: they make a tree, each of
 whose nodes is run once and sees the prompt and its ancestors.
+
+Example: the prompt A of 5 tokens and the replies (1, 0, 3), (2, 3) and (1, 3). Their last tokens are only looked up.
+
+    tree      node 0, the prompt's last token; 1: token 1; 2: token 0 behind it; 3: token 2 behind the prompt
+    lookups   L = 7: of reply 0 token 1 behind node 0, 0 behind 1, 3 behind 2; of reply 1 2 behind 0, 3 behind 3;
+              of reply 2 1 behind 0, 3 behind 1
+    segments  the prompt and node 1 at places 0-5, outputs 4 and 5; node 2 at place 6, sees 0-5 and itself;
+              node 3 at place 7, sees 0-4 and itself
+    pass      T = 8 tokens, log-probabilities (4, V), one row a node; 7 numbers of them come to the host
+
+Run one by one the same three replies take 7 + 6 + 6 tokens in three passes.
 """
 
 from __future__ import annotations
@@ -47,9 +58,9 @@ def reply_log_probs(
     progress: Callable[[Progress], None] | None = None,
     engine: str | None = None,
 ) -> list[list[float]]:
-    """log p(reply | prompt) for each reply of each question `(prompt, replies)`, in their order.
+    """log p(reply | prompt), natural logarithm, for each reply of each question `(prompt, replies)`, in their order.
 
-    `model` is a causal language model (a light one, transformers' or a PeftModel) in eval mode on its
+    `model` is a causal language model (a plain one, transformers' or a PeftModel) in eval mode on its
     device; log-softmax in fp32 over the whole vocabulary, summed in fp64 over all tokens of the
     reply (the end token is one of them, where the reply has it). An empty reply has log-probability 0.
 
@@ -58,9 +69,11 @@ def reply_log_probs(
     `memory_budget`: bytes for keys and values, all questions of a pass together; None finds one. A
     question that needs more is run all the same, alone. Should memory run out, all begins anew with half
     of it. The same call gives the same bytes.
-    `engine`: "arenas" (on a CPU) or "pool" (on a GPU); None takes the one for the model's device.
+    `engine`: "cpu" or "gpu", the device that its cache and passes are made for (both run on either); None
+    takes the one for the model's device.
 
-    Raises ValueError for an empty prompt, InputError for a model that can't be run this way.
+    Raises ValueError for an empty prompt, an unknown engine or a model in training mode, InputError for a model
+    that can't be run this way or for which there is not enough memory.
     """
     if any(not len(prompt) for prompt, _ in questions):
         raise ValueError("a prompt is empty, expected at least one token")
@@ -81,6 +94,7 @@ def _score_all(
 ) -> list[list[float]]:
     """What `reply_log_probs` gives."""
     scored: list[list[float]] = [[] for _ in questions]
+    # A batch is what one pass takes and the budget holds: one pass a batch, but for questions that need more alone.
     room = max(1, min(decoder.pass_tokens, decoder.budget // decoder.layout.token_bytes))
     decoder.reserve(min(room, sum(len(prompt) + sum(map(len, replies)) for prompt, replies in questions)))
     stats = GroupStats(groups)
@@ -113,8 +127,8 @@ class _Tree:
         """(nodes that a branch builds on, without node 0; tokens of its new nodes), in the nodes' order."""
         self.nodes = 1
         texts = [np.asarray(tokens, dtype=np.int64) for tokens in replies]
+        # Of each reply the nodes whose successors its tokens are, from node 0 on.
         paths = [np.zeros(len(text), dtype=np.int64) for text in texts]
-        """For each reply the nodes whose successors its tokens are."""
         before = nodes = np.zeros(0, dtype=np.int64)
         # Of texts in the order of a dictionary, each shares with the one before it what it shares with any before.
         for reply in sorted((r for r, text in enumerate(texts) if len(text)), key=lambda r: tuple(replies[r][:-1])):
@@ -144,15 +158,18 @@ class _Tree:
 
     @property
     def size(self) -> int:
+        """Tokens that are run: the prompt's and one for each node but node 0, which is its last."""
         return len(self.prompt) + self.nodes - 1
 
     def sums(self, terms: np.ndarray) -> list[float]:
         """Each reply's sum of its lookups' values (L,), rounded once."""
+        # Exact sums do not depend on the order in which passes brought the terms.
         return [math.fsum(terms[start:stop].tolist()) for start, stop in itertools.pairwise(self.starts.tolist())]
 
 
 def _batches(questions: Sequence[Question], room: int) -> Iterator[list[int]]:
     """Numbers of the questions, longest prompts first, as many together as have `room` tokens in all."""
+    # Prompts of like length together; and should memory not be enough, the first batch is the one that says so.
     order = sorted(
         (number for number, (_, replies) in enumerate(questions) if len(replies)),
         key=lambda number: (-len(questions[number][0]), number),
@@ -178,6 +195,7 @@ def _begin(
     for batch in _batches(questions, room):
         trees = [_Tree(number, *questions[number]) for number in batch]
         results = _score(decoder, trees, room)
+        # Its passes are launched and nothing builds on them: the next batch may have their places, behind them.
         decoder.clear()
         yield trees, results
 
@@ -201,6 +219,7 @@ def _score(decoder: Decoder, trees: Sequence[_Tree], room: int) -> Callable[[], 
     pending: list[_Piece] = []
     used = 0
     for tree, values in zip(trees, terms, strict=True):
+        # A segment may see one of an earlier pass or of its own: the cache keeps both.
         for node, segment in _segments(tree, decoder.allocate(tree.size)):
             if pending and used + len(segment.tokens) > room:
                 begun.append(_look_up(decoder, pending))
@@ -240,7 +259,7 @@ def _segments(tree: _Tree, cache: KVCache) -> Iterator[tuple[int, Segment]]:
     outputs = range(length - 1, length + len(tokens))
     yield 0, causal_segment(cache, np.concatenate([tree.prompt, tokens]), 0, outputs, None)
     for path, tokens in tree.branches[1:]:
-        # Node n > 0 stands right behind the prompt's last token, node 0, in the arena.
+        # Nodes are appended in their order: node n stands n places behind the prompt's last token, node 0.
         seen = np.concatenate([np.arange(length), length - 1 + path])
         node = cache.length - length + 1
         yield node, causal_segment(cache, tokens, length + len(path), range(len(tokens)), seen)
@@ -254,6 +273,7 @@ def _look_up(decoder: Decoder, pieces: Sequence[_Piece]) -> Callable[[], None]:
     each = list(zip(pieces, lookups, strict=True))
     rows = [begin + piece.tree.path[of] - piece.node for begin, (piece, of) in zip(begins, each, strict=True)]
     tokens = [piece.tree.tokens[of] for piece, of in each]
+    # Only what was asked for leaves the device: a number for each lookup instead of V for each token.
     looked_up = log_probs[decoder.to_device(np.concatenate(rows)), decoder.to_device(np.concatenate(tokens))]
     values = decoder.to_host(looked_up)
 

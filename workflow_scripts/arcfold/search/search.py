@@ -73,9 +73,11 @@ def search(
         return []
     longest = max(len(query.prompt) + query.longest for query in queries)
 
+    # Everything that an attempt changes is made in it: after one that ran out of memory the next begins from nothing.
     def attempt(halvings: int) -> list[Found]:
         with open_decoder(model, longest, decoder_class(model, engine), memory_budget, halvings) as decoder:
             kind = GpuSearch if isinstance(decoder, GpuDecoder) else LevelSearch
+            # Holding queries back pays only where the first of a group can draft for them.
             queue = QueryQueue(queries, None if drafts is None else groups)
             of = range(len(queries)) if groups is None else groups
             return kind(decoder, queries, end, math.log(min_prob), drafts, queue, of, progress).run()

@@ -3,6 +3,16 @@
 Everything stays in tensors of fixed shape on the device, so that a step can be a CUDA graph. The
 Triton kernels do in four launches what the plain versions do in some sixty.
 
+Example: R = 4 lanes, three of them with a row; the prompts A at slots 1-5 and B at slots 6-8; V = C = 4, end token 3,
+min_prob 0.1. What is not told of a lane means nothing.
+
+    rows      query 0 0 1, token 1 2 2, depth 1 1 1, score log 0.6, log 0.3, log 0.9; counters 3 0 0 9 0 0
+    prepare   slot 9 10 11 0, position 5 5 3 0, start 1 1 6 0, length 5 5 3 0, depth 1 1 1 0
+    model     log-probabilities (4, 4): log of (.2 0 0 .8), (.05 .03 .02 .9), (.01 .01 .03 .95) and whatever
+    advance   row 0 is followed by token 0 (0.12) and ends (0.48), row 1 ends (0.27), row 2 ends (0.855)
+    rows      query 0, token 0, depth 2, score log 0.12, table 9, text 1 0; counters 1 1 3 12 0 0
+    done      query 0 0 1, depth 1 1 1, score log 0.48, log 0.27, log 0.855, text 1, 2 and 2; F is at least 3
+
 Shapes: R rows, Q queries, W tokens of the longest reply, V vocabulary, C successors looked at for
 each row, F finished replies that wait for the host.
 """
@@ -28,22 +38,23 @@ COUNT, WANT, ENDED, USED, HELD, HOLD = range(6)
 """Places of `State.counters`: living rows, rows that the last step wanted, finished replies, used
 slots, steps that did not fit, and whether steps must not change anything."""
 SMALL_VOCABULARY = 64
-"""Up to this vocabulary all successors are looked at; above it the most probable, as many as can pass."""
+"""Up to this vocabulary all successors are looked at; above it the most probable, as many as can pass. Sorting out
+the most probable costs launches of its own, which pay only where the rest is many."""
 
 
 class Rows(NamedTuple):
-    """Rows on the device."""
+    """Rows on the device. A lane is a place for one; the living rows stand in the first lanes."""
 
     query: torch.Tensor
-    """(R,) int64"""
+    """(R,) int64, number of the query."""
     token: torch.Tensor
-    """(R,) int64, the last token, which is not in the pool yet."""
+    """(R,) int64, the last token, which is not in the cache yet."""
     depth: torch.Tensor
     """(R,) int64, tokens of the prefix; at least 1 in every lane, living or not."""
     score: torch.Tensor
     """(R,) fp64, log-probability of the prefix."""
     table: torch.Tensor
-    """(R, W) int32, slots of the tokens."""
+    """(R, W) int32, slots of the tokens; the last token's is there from `prepare` on."""
     text: torch.Tensor
     """(R, W) int32, the tokens."""
 
@@ -78,7 +89,7 @@ class Queries(NamedTuple):
 
 @dataclass(frozen=True)
 class State:
-    """All that a step reads and writes, the pool aside."""
+    """All that a step reads and writes, keys and values aside."""
 
     rows: Rows
     """The living rows, then lanes without one."""
@@ -86,7 +97,7 @@ class State:
     """(F + 1) finished replies without their end token, whose log-probability they have; the last takes the rest."""
     queries: Queries
     counters: torch.Tensor
-    """(6,) int64"""
+    """(6,) int64: COUNT, WANT, ENDED, USED, HELD, HOLD"""
 
 
 class StepInputs(NamedTuple):
@@ -95,6 +106,7 @@ class StepInputs(NamedTuple):
     slot: torch.Tensor
     """(R,) where its token's keys and values go."""
     position: torch.Tensor
+    """(R,) place of its token in its text, for the rotary embedding."""
     start: torch.Tensor
     """(R,) first slot of its prompt."""
     length: torch.Tensor
@@ -108,12 +120,13 @@ class Threshold:
     """Which replies are searched."""
 
     end: int
+    """The end token."""
     log_min: float
     """log min_prob"""
 
 
 def prepare(state: State, rows: int, slots: int) -> StepInputs:
-    """Gives each of the first `rows` rows a slot of the pool (of `slots`) and says what it sees."""
+    """Gives each of the first `rows` rows a slot (of `slots` in all) and says what it sees; (R,) int64 each."""
     if kernels.has_triton(state.counters.device):
         return _prepare_triton(state, rows, slots)
     return prepare_plain(state, rows, slots)
@@ -126,6 +139,7 @@ def prepare_plain(state: State, rows: int, slots: int) -> StepInputs:
     valid = lane < counters[COUNT]
     slot = counters[USED] + lane
     slot = torch.where(valid & (slot < slots), slot, 0)
+    # Fixed shapes: lanes without a row do the same work, on slot 0 and on texts of length 0.
     row.table.scatter_(1, row.depth[:, None] - 1, slot[:, None].to(torch.int32))
     length = torch.where(valid, state.queries.length[row.query], 0)
     depth = torch.where(valid, row.depth, 0)
@@ -136,8 +150,9 @@ def prepare_plain(state: State, rows: int, slots: int) -> StepInputs:
 def advance(state: State, rows: int, slots: int, log_probs: torch.Tensor, what: Threshold) -> None:
     """Puts the successors that are probable enough in the place of the rows; log_probs (R, V) in fp32.
 
-    If they do not all fit (into `rows`, the finished replies, the pool's `slots`), or if steps are
-    on hold, nothing changes but the counters that say so.
+    If they do not all fit (into `rows`, the finished replies, the cache's `slots`), or if steps are
+    on hold, nothing changes but the counters that say so. Margins are lowered in any case: the same decisions are
+    only judged again.
     """
     if kernels.has_triton(log_probs.device):
         _advance_triton(state, rows, slots, log_probs, what)
@@ -150,6 +165,7 @@ def advance_plain(state: State, rows: int, slots: int, log_probs: torch.Tensor, 
     row, done, counters = state.rows.first(rows), state.done, state.counters
     lane = torch.arange(rows, device=log_probs.device)
     valid = lane < counters[COUNT]
+    # Scores are sums in fp64; what is compared is rounded once, so that a step judges as a pass on the host does.
     gap = log_probs - (what.log_min - row.score).to(torch.float32)[:, None]  # (R, V)
     end_gap = gap[:, what.end]
     only_end = row.depth + 1 == state.queries.longest[row.query]
@@ -159,18 +175,21 @@ def advance_plain(state: State, rows: int, slots: int, log_probs: torch.Tensor, 
     ends = valid & (end_gap >= 0)
     best, follower = _top_successors(gap, what)  # (R, C)
     passes = ((valid & ~only_end)[:, None] & (best >= 0) & (follower != what.end)).flatten()  # (R * C,)
+    # Places by counting along rows and tokens: the next rows stand in the order of their parents, every time.
     order = passes.cumsum(0)
     room = len(done.query) - 1
     want, ended, used = order[-1], counters[ENDED] + ends.sum(), counters[USED] + counters[COUNT]
     fits = (want <= rows) & (ended <= room) & (used <= slots) & (counters[HOLD] == 0)
 
     # The row and the successor that come to stand in each lane; lanes stay as they are if it does not fit.
+    # A tensor is indexed by something in any case: what has no place goes to one more place behind the last.
     goal = torch.where(passes & (order <= rows), order - 1, rows)
     source = goal.new_zeros(rows + 1).scatter_(0, goal, torch.arange(len(goal), device=goal.device))[:rows]
     parent = torch.where(fits, source // best.shape[1], lane)
     token = torch.where(fits, follower.flatten()[source], row.token)
     gained = torch.where(fits, log_probs[parent, token].double(), 0.0)
 
+    # What does not end goes to the last place of `done`, F, which nobody reads.
     place = torch.where(fits & ends, counters[ENDED] + ends.cumsum(0) - 1, room)
     done.query.scatter_(0, place, row.query)
     done.depth.scatter_(0, place, row.depth)
@@ -434,7 +453,7 @@ if triton is not None:
             tl.store(moved.query + lane, tl.load(rows.query + of))
             tl.store(moved.depth + lane, deep)
             tl.store(moved.score + lane, tl.load(rows.score + of))
-            # Most rows have one successor and stay in their lane: their tables and texts need not move.
+            # A row that is followed in its own lane keeps its table and text where they are.
             if of != lane:
                 _copy(rows.table + of * width, moved.table + lane * width, deep, BLOCK)
                 _copy(rows.text + of * width, moved.text + lane * width, deep, BLOCK)
