@@ -222,6 +222,22 @@ def four_gpus(records: Records) -> str:
     return table(["", *(f"`gpu={n}`" for n in made), *(["ratio"] if len(made) > 1 else [])], rows)
 
 
+def workers(records: Records) -> str:
+    """Whole commands without workers and with them."""
+    rows = [
+        [
+            f"`{row['target']}`",
+            str(row["gpus"]),
+            number(row["before"], 1, " s"),
+            number(row["first"], 1, " s"),
+            number(row["again"], 1, " s"),
+            row["note"],
+        ]
+        for row in records.figures("workers")["rows"]
+    ]
+    return table(("target", "GPUs", "before", "with workers", "again", "remarks"), rows)
+
+
 def search(records: Records) -> str:
     """Search and rescoring against the sequential references."""
     rows = []
@@ -334,6 +350,7 @@ TABLES: dict[str, Callable[[Records], str]] = {
     "scores": scores,
     "gpu_seconds": gpu_seconds,
     "four_gpus": four_gpus,
+    "workers": workers,
     "search": search,
     "training_gpu": _training("training_arc2_evaluation_8folds"),
     "training_cpu": _training("training"),

@@ -1,7 +1,7 @@
 # LoRAs: one for each fold, trained at test time, and those that runs may start from.
 
 
-use rule gpu_job as train_adapter with:
+use rule worker_job as train_adapter with:
     input:
         tasks=lambda wildcards: get_tasks_file(wildcards.dataset),
         folds=earlier_in_store("adapters", "folds", "folds.json"),
@@ -23,7 +23,7 @@ use rule gpu_job as train_adapter with:
         "training on fold {wildcards.fold} of {wildcards.dataset}, {wildcards.split}"
 
 
-use rule gpu_job as pretrain_adapter with:
+use rule worker_job as pretrain_adapter with:
     input:
         tasks=lambda wildcards: get_pretraining(wildcards.adapter)["tasks"],
         model=f"results/models/{config['model']}.json",
@@ -45,7 +45,8 @@ use rule gpu_job as pretrain_adapter with:
 
 use rule link_folds as link_adapter with:
     input:
-        in_store("adapters", "fold-{fold}"),
+        file=in_store("adapters", "fold-{fold}"),
+        marker=link_marker("adapters/fold-{fold}"),
     output:
         directory("results/runs/{run}/adapters/fold-{fold}"),
     log:

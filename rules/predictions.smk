@@ -1,7 +1,7 @@
 # Predictions: the search for candidates, and their log-probabilities in other views.
 
 
-use rule gpu_job as search_candidates with:
+use rule worker_job as search_candidates with:
     input:
         tasks=lambda wildcards: get_tasks_file(wildcards.dataset),
         folds=earlier_in_store("candidates", "folds", "folds.json"),
@@ -24,7 +24,7 @@ use rule gpu_job as search_candidates with:
         "searching fold {wildcards.fold} of {wildcards.dataset}, {wildcards.split}"
 
 
-use rule gpu_job as rescore_candidates with:
+use rule worker_job as rescore_candidates with:
     input:
         tasks=lambda wildcards: get_tasks_file(wildcards.dataset),
         model=stage_model_record("rescored"),
@@ -50,7 +50,8 @@ use rule gpu_job as rescore_candidates with:
 
 use rule link_folds as link_candidates with:
     input:
-        in_store("candidates", "fold-{fold}.json"),
+        file=in_store("candidates", "fold-{fold}.json"),
+        marker=link_marker("candidates/fold-{fold}.json"),
     output:
         "results/runs/{run}/candidates/fold-{fold}.json",
     log:
@@ -59,7 +60,8 @@ use rule link_folds as link_candidates with:
 
 use rule link_folds as link_rescored with:
     input:
-        in_store("rescored", "fold-{fold}.json"),
+        file=in_store("rescored", "fold-{fold}.json"),
+        marker=link_marker("rescored/fold-{fold}.json"),
     output:
         "results/runs/{run}/rescored/fold-{fold}.json",
     log:

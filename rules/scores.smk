@@ -1,10 +1,31 @@
 # From rescored candidates to a submission, its score, and pictures of what was predicted.
 
 
+# The links of a run's folder to the store, all at once; `link_folds` and its like make one that is asked for by name.
+rule link_run:
+    input:
+        folds=in_store("folds", "folds.json"),
+        adapters=all_in_store("adapters", "fold-{fold}"),
+        candidates=all_in_store("candidates", "fold-{fold}.json"),
+        rescored=all_in_store("rescored", "fold-{fold}.json"),
+    output:
+        "results/runs/{run}/files.json",
+    log:
+        "results/logs/link_run/{run}.log",
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        code=get_code("link_run"),
+    message:
+        "folder of {wildcards.run}"
+    script:
+        "../workflow_scripts/link_run.py"
+
+
 rule select_attempts:
     input:
         tasks=lambda wildcards: get_tasks_file(get_run(wildcards.run).dataset),
-        rescored=all_folds("results/runs/{run}/rescored/fold-{fold}.json"),
+        rescored=all_in_store("rescored", "fold-{fold}.json"),
     output:
         "results/runs/{run}/submission.json",
     log:
@@ -23,11 +44,12 @@ rule select_attempts:
 rule score_run:
     input:
         tasks=lambda wildcards: get_solved_tasks_file(get_run(wildcards.run).dataset),
-        folds="results/runs/{run}/folds.json",
+        folds=in_store("folds", "folds.json"),
+        files="results/runs/{run}/files.json",
         model=lambda wildcards: f"results/models/{get_run(wildcards.run).model}.json",
-        adapters=all_folds("results/runs/{run}/adapters/fold-{fold}"),
-        candidates=all_folds("results/runs/{run}/candidates/fold-{fold}.json"),
-        rescored=all_folds("results/runs/{run}/rescored/fold-{fold}.json"),
+        adapters=all_in_store("adapters", "fold-{fold}"),
+        candidates=all_in_store("candidates", "fold-{fold}.json"),
+        rescored=all_in_store("rescored", "fold-{fold}.json"),
         submission="results/runs/{run}/submission.json",
     output:
         report("results/score_{run}.json", category="Scores", labels={"run": "{run}"}),
@@ -48,7 +70,7 @@ rule score_run:
 rule draw_task:
     input:
         tasks=lambda wildcards: get_tasks_file(get_run(wildcards.run).dataset),
-        rescored=all_folds("results/runs/{run}/rescored/fold-{fold}.json"),
+        rescored=all_in_store("rescored", "fold-{fold}.json"),
         submission="results/runs/{run}/submission.json",
     output:
         "results/runs/{run}/pictures/{task}.svg",
@@ -66,9 +88,9 @@ rule draw_task:
 
 rule draw_timeline:
     input:
-        adapters=all_folds("results/runs/{run}/adapters/fold-{fold}"),
-        candidates=all_folds("results/runs/{run}/candidates/fold-{fold}.json"),
-        rescored=all_folds("results/runs/{run}/rescored/fold-{fold}.json"),
+        adapters=all_in_store("adapters", "fold-{fold}"),
+        candidates=all_in_store("candidates", "fold-{fold}.json"),
+        rescored=all_in_store("rescored", "fold-{fold}.json"),
     output:
         picture="results/runs/{run}/timeline.svg",
         figures="results/runs/{run}/timeline.json",
@@ -85,6 +107,7 @@ rule draw_timeline:
 
 
 localrules:
+    link_run,
     select_attempts,
     score_run,
     draw_task,

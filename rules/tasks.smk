@@ -59,7 +59,8 @@ rule make_folds:
 
 rule link_folds:
     input:
-        in_store("folds", "folds.json"),
+        file=in_store("folds", "folds.json"),
+        marker=link_marker("folds.json"),
     output:
         "results/runs/{run}/folds.json",
     log:

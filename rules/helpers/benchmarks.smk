@@ -18,7 +18,7 @@ def get_benchmark_adapters(wildcards):
     """The adapters of the first folds of a benchmark's run, as many as it asks for."""
     entry, run = get_benchmark(wildcards.benchmark), get_benchmark_run(wildcards.benchmark)
     folds = min(run.folds, entry.get("folds", run.folds))
-    return [f"results/runs/{entry['run']}/adapters/fold-{fold}" for fold in range(folds)]
+    return [f"{run.store('adapters')}/fold-{fold}" for fold in range(folds)]
 
 
 def get_benchmark_settings(wildcards):

@@ -1,6 +1,7 @@
 # The checked config, runs and their settings: what all rules ask. The meaning of the words is in arcfold.runs.runs.
 import functools
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -61,6 +62,18 @@ def get_settings(stage, key):
 @says_its_line
 def get_tasks_file(dataset):
     return runs.tasks_file(config, dataset)
+
+
+def marker(target, stale):
+    """An input that makes its rule run again when the target is stale, whatever Snakemake remembers of it."""
+    # in a folder of its own: of a folder that it has seen Snakemake takes no notice of new files
+    path = Path(".snakemake/arcfold/markers") / "+".join(Path(target).parts) / "marker"
+    if stale or not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        if not stale:
+            os.utime(path, (0, 0))
+    return str(path)
 
 
 @functools.cache

@@ -26,6 +26,17 @@ def in_store(stage, name):
     return path
 
 
+def all_in_store(stage, name):
+    """The paths of a stage's files in the store, one for each fold of the run."""
+
+    def paths(wildcards):
+        get_leaks(wildcards.run)
+        run = get_run(wildcards.run)
+        return [f"{run.store(stage)}/{name.format(fold=fold)}" for fold in range(run.folds)]
+
+    return paths
+
+
 def earlier_in_store(stage, earlier, name):
     """The path of an earlier stage's file for a store folder of `stage`."""
 
@@ -74,15 +85,6 @@ def stage_model_loading(stage):
     return loading
 
 
-def all_folds(pattern):
-    """One path for each fold of the run."""
-
-    def paths(wildcards):
-        return [pattern.format(run=wildcards.run, fold=fold) for fold in range(get_run(wildcards.run).folds)]
-
-    return paths
-
-
 def run_param(section):
     def settings(wildcards):
         return get_run(wildcards.run).settings[section]
@@ -90,9 +92,25 @@ def run_param(section):
     return settings
 
 
+def link_marker(name):
+    """A file that is newer than a run's link if the link leads elsewhere than the config says.
+
+    Links are made by `link_run` too, of which Snakemake knows nothing when one is asked for by name.
+    """
+
+    def path(wildcards):
+        link = Path(f"results/runs/{wildcards.run}/{name.format(**wildcards)}")
+        stage = {"folds.json": "folds"}.get(name, name.partition("/")[0])
+        target = f"{get_run(wildcards.run).store(stage)}/{link.name}"
+        stale = link.is_symlink() and os.path.normpath(link.parent / os.readlink(link)) != target
+        return marker(link, stale)
+
+    return path
+
+
 def get_link_target(wildcards, input, output):
     """The path from a link's folder to what it shows."""
-    return os.path.relpath(input[0], Path(output[0]).parent)
+    return os.path.relpath(input.file, Path(output[0]).parent)
 
 
 def get_init(wildcards):

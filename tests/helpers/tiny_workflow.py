@@ -97,22 +97,29 @@ class Workflow:
         "results/runs/hidden_1folds/adapters/fold-0",
         "results/runs/hidden_1folds/candidates/fold-0.json",
         "results/runs/hidden_1folds/submission.json",
+        "results/runs/hidden_1folds/files.json",
         "results/subsets/others.json",
         "results/tasks/solved.json",
         "results/tasks/db695cfb.json",
     )
 
-    def __call__(self, *arguments: str, settings: Mapping[str, Any] | None = None, **config: Any) -> Call:
-        """Calls snakemake; `config` is laid over tiny.yaml, `settings` over its settings."""
+    def command(
+        self, *arguments: str, settings: Mapping[str, Any] | None = None, **config: Any
+    ) -> tuple[list[str], dict[str, str]]:
+        """A call of snakemake and its environment; `config` is laid over tiny.yaml, `settings` over its settings."""
         written = {**config, **({"settings": settings} if settings else {})}
         more = self.folder / "more.yaml"
         more.write_text(yaml.safe_dump(written))
-        command = ["snakemake", *arguments, "--cores", "2", "--configfile", "tiny.yaml", "more.yaml"]
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         # no device: the same bytes on every machine
-        env = {**os.environ, "PATH": path, "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
+        environment = {**os.environ, "PATH": path, "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
+        return ["snakemake", *arguments, "--cores", "2", "--configfile", "tiny.yaml", "more.yaml"], environment
+
+    def __call__(self, *arguments: str, settings: Mapping[str, Any] | None = None, **config: Any) -> Call:
+        """Calls snakemake, see `command`."""
+        command, environment = self.command(*arguments, settings=settings, **config)
         done = subprocess.run(
-            command, cwd=self.folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         return Call(done.returncode, done.stdout)
 

@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from environments import environment_of_tests
@@ -16,6 +17,7 @@ from arcfold.jobs.files import (
     check_schema,
     hash_of,
     hash_of_files,
+    kept_while_unchanged,
     new_file,
     new_folder,
     read_json,
@@ -173,3 +175,27 @@ def test_the_schema_names_the_first_wrong_place():
 def test_an_unknown_key_gets_a_guess():
     with pytest.raises(InputError, match=r"unknown key 'flods' \(did you mean 'folds'\? expected one of seed, folds\)"):
         check_schema({"seed": 0, "flods": []}, "folds", "x")
+
+
+def test_a_file_is_read_again_when_it_changes_and_only_then(tmp_path):
+    path, calls = tmp_path / "a.txt", []
+
+    @kept_while_unchanged
+    def text_of(name):
+        calls.append(name)
+        return Path(name).read_text()
+
+    path.write_text("one")
+    assert [text_of(path), text_of(str(path))] == ["one", "one"]
+    assert calls == [str(path)]
+    path.write_text("two")
+    os.utime(path, (1, 1))
+    assert text_of(path) == "two"
+    new = tmp_path / "b.txt"
+    new.write_text("six")
+    os.utime(new, (1, 1))
+    os.replace(new, path)  # of the same size and time
+    assert text_of(path) == "six"
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        text_of(path)

@@ -7,10 +7,11 @@ import re
 
 import pytest
 
-TRAINING = {"train_adapter": 2, "link_adapter": 2}
-SEARCH = {"search_candidates": 2, "link_candidates": 2}
-RESCORING = {"rescore_candidates": 2, "link_rescored": 2}
-SCORE = {"select_attempts": 1, "score_run": 1}
+TRAINING = {"train_adapter": 2}
+SEARCH = {"search_candidates": 2}
+RESCORING = {"rescore_candidates": 2}
+SELECTION = {"select_attempts": 1, "score_run": 1}
+SCORE = SELECTION | {"link_run": 1}
 NOTHING = "Nothing to be done"
 SCORE_FILE = "results/score_tiny.json"
 
@@ -29,7 +30,7 @@ def test_a_second_call_finds_nothing_to_do(copy):
         ({"training": {"rank": 3}}, TRAINING | SEARCH | RESCORING | SCORE),
         ({"search": {"min_prob": 0.03}}, SEARCH | RESCORING | SCORE),
         ({"rescoring": {"views": 3}}, RESCORING | SCORE),
-        ({"selection": {"method": "sum_2024"}}, SCORE),
+        ({"selection": {"method": "sum_2024"}}, SELECTION),
     ],
     ids=lambda value: next(iter(value)),
 )
@@ -44,7 +45,7 @@ def test_remarks_change_nothing_and_code_changes_what_runs_it(copy):
     assert NOTHING in copy("--dry-run", SCORE_FILE).said
     selection = scripts / "arcfold" / "arc" / "selection.py"
     selection.write_text(selection.read_text() + "\nADDED = 1\n")
-    assert copy("--dry-run", SCORE_FILE).jobs == SCORE
+    assert copy("--dry-run", SCORE_FILE).jobs == SELECTION
 
 
 def test_a_task_that_changes_makes_everything_again(copy):
@@ -57,7 +58,7 @@ def test_a_task_that_changes_makes_everything_again(copy):
 
 def test_runs_that_differ_in_min_prob_share_their_adapters(copy):
     call = copy("--dry-run", "results/score_lower.json")
-    assert call.jobs == {"link_folds": 1, "link_adapter": 2} | SEARCH | RESCORING | SCORE
+    assert call.jobs == SEARCH | RESCORING | SCORE
     before = copy.results()
     adapter = "results/runs/{}/adapters/fold-0"
     assert copy(adapter.format("lower")).status == 0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from arcfold.jobs.files import InputError, read_json
+from arcfold.jobs.files import InputError, kept_while_unchanged, read_json
 
 Grid = tuple[tuple[int, ...], ...]
 """Rows of colours: 1 to 30 rows of 1 to 30 cells, each 0 to 9, all rows of one length."""
@@ -122,12 +122,17 @@ def read_tasks(path: str | Path) -> list[Task]:
 
     Raises InputError naming file, task and place.
     """
+    return list(_tasks_of(path))
+
+
+@kept_while_unchanged
+def _tasks_of(path: str) -> tuple[Task, ...]:
     value = read_json(path)
     if not isinstance(value, dict) or not value:
         raise InputError(f"{path}: expected an object with one task or more")
     if set(value) == {"train", "test"} and isinstance(value["train"], list):
         value = {Path(path).stem: value}
-    return [task_from_json(task_id, task, str(path)) for task_id, task in value.items()]
+    return tuple(task_from_json(task_id, task, path) for task_id, task in value.items())
 
 
 def with_all_pairs(task: Task) -> Task:

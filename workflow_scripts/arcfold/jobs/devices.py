@@ -145,15 +145,16 @@ class Keeper:
 
 @contextlib.contextmanager
 def kept_lease(keeper: Keeper) -> Iterator[None]:
-    """In the block `lease` gives the keeper's devices; they are released at its end."""
+    """In the block `lease` gives the keeper's devices.
+
+    The process keeps them to its end, as torch keeps their memory.
+    """
     global _keeper
     _keeper = keeper
     try:
         yield
     finally:
         _keeper = None
-        if keeper.lease is not None:
-            keeper.lease.release()
 
 
 def visible_devices() -> tuple[str, ...]:

@@ -10,9 +10,11 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache
+from functools import cache, lru_cache, update_wrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
 
 SCHEMAS = Path(__file__).resolve().parents[3] / "schemas"
 
@@ -42,6 +44,26 @@ def read_json(path: str | Path, schema: str | None = None) -> Any:
     if schema is not None:
         check_schema(value, schema, path)
     return value
+
+
+def kept_while_unchanged(function: Callable[[str], Result]) -> Callable[[str | Path], Result]:
+    """Makes a function of a file's path look at the file again only when it has changed.
+
+    For what several jobs of one process ask of the same file. Give out nothing that a caller could change.
+    """
+
+    @lru_cache(maxsize=16)
+    def kept(path: str, _inode: int, _size: int, _modified: int) -> Result:
+        return function(path)
+
+    def looked_up(path: str | Path) -> Result:
+        try:
+            found = os.stat(path)
+        except OSError:  # the function says what is wrong with it
+            return function(str(path))
+        return kept(str(path), found.st_ino, found.st_size, found.st_mtime_ns)
+
+    return update_wrapper(looked_up, function)
 
 
 def check_schema(value: Any, schema: str, where: str | Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from arcfold.jobs.files import InputError
-from arcfold.jobs.request import command_of, request_path, write_request
+from arcfold.jobs.request import Request, command_of, write_request
 
 
 class _Tee:
@@ -45,13 +45,14 @@ def job(given: Any) -> Iterator[None]:
 
     given: the object `snakemake` of a script, or what `request.read_request` makes of a job's file
 
-    Writes that file beside the log, and the command that does the job again into the log's first line; the
-    rest is `logged`.
+    Writes that file beside the log, if it does not come from there, and the command that does the job again
+    into the log's first line; the rest is `logged`.
     """
     log = given.log[0]
     debugged = getattr(given, "debugged", False)
     with logged(log, given.params.get("threads", 1), first_line=command_of(log), debugged=debugged):
-        write_request(request_path(log), given)
+        if not isinstance(given, Request):  # one that comes from its file
+            write_request(given)
         yield
 
 

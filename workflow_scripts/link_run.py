@@ -1,0 +1,26 @@
+"""Links a run's folder to its files in the store, and writes which path stands for which."""
+
+from pathlib import Path
+
+from arcfold.jobs.files import write_json
+from arcfold.jobs.job import job
+from arcfold.runs.links import link_all
+
+
+def main(*, folds: str, adapters: list[str], candidates: list[str], rescored: list[str], output: str) -> None:
+    targets = {"folds.json": folds}
+    targets |= {f"adapters/fold-{fold}": path for fold, path in enumerate(adapters)}
+    targets |= {f"candidates/fold-{fold}.json": path for fold, path in enumerate(candidates)}
+    targets |= {f"rescored/fold-{fold}.json": path for fold, path in enumerate(rescored)}
+    write_json(output, {"files": link_all(Path(output).parent, targets)}, "files")
+
+
+if "snakemake" in globals():
+    with job(snakemake):
+        main(
+            folds=snakemake.input.folds,
+            adapters=list(snakemake.input.adapters),
+            candidates=list(snakemake.input.candidates),
+            rescored=list(snakemake.input.rescored),
+            output=snakemake.output[0],
+        )
