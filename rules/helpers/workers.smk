@@ -1,6 +1,6 @@
 # Workers: processes that outlive a job and keep what its start costs. A rule that they do has a client for a
 # command; what the client hands over is the job's file, which is written here for all jobs before the first begins.
-from arcfold.jobs.client import PARENT, start_time
+from arcfold.jobs.client import PARENT, identity_of
 from arcfold.jobs.request import write_request_of
 from arcfold.jobs.workers import CLIENT, workers_folder
 
@@ -19,7 +19,7 @@ def get_client():
 
 def write_job_files(jobs):
     """Writes the files of all jobs that workers will do."""
-    os.environ[PARENT] = f"{os.getpid()}:{start_time(os.getpid())}"
+    os.environ[PARENT] = identity_of(os.getpid())
     for job in jobs:
         if job.rule.shellcmd and job.params.get("script") in WORKER_SCRIPTS:
             write_request_of(job, job.rule.name, f"{job.params.script}.py", config)

@@ -21,6 +21,8 @@ from typing import Any
 import pytest
 from shipped import ROOT
 
+from arcfold.jobs.client import identity_of
+
 SOME_JOB = """
 import os
 from pathlib import Path
@@ -155,7 +157,7 @@ def test_a_job_that_fails_leaves_nothing_to_the_next(group: Callable[..., Worker
     first, _ = one.output("a")
     assert one.do("b") == (0, "")
     assert one.output("b")[0] != first
-    until(lambda: not is_alive(first), 5)
+    until(lambda: not is_alive(first), 15)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
@@ -166,8 +168,8 @@ def test_a_client_that_ends_takes_its_job_along(group: Callable[..., Workers], h
     worker, devices = one.output("a")
     assert devices == "0"
     client.send_signal(how)
-    client.wait(5)
-    until(lambda: not is_alive(worker), 2)
+    client.wait(15)
+    until(lambda: not is_alive(worker), 15)
     assert one.do("b") == (0, "")  # the device is free
 
 
@@ -186,21 +188,26 @@ def test_an_idle_worker_ends(group: Callable[..., Workers]) -> None:
     one.do("a")
     worker, _ = one.output("a")
     assert is_alive(worker)
-    until(lambda: not is_alive(worker), IDLE + 3)
+    until(lambda: not is_alive(worker), IDLE + 15)
     assert not list(one.workers.glob("*.sock"))
 
 
 def test_without_its_snakemake_a_client_ends(group: Callable[..., Workers]) -> None:
     one = group()
     snakemake = subprocess.Popen(["sleep", "60"])
-    began = Path(f"/proc/{snakemake.pid}/stat").read_text().rpartition(")")[2].split()[19]
-    client = one.start("a", "import time; time.sleep(60)", ARCFOLD_SNAKEMAKE=f"{snakemake.pid}:{began}")
+    client = one.start("a", "import time; time.sleep(60)", ARCFOLD_SNAKEMAKE=identity_of(snakemake.pid))
     worker, _ = one.output("a")
     snakemake.kill()
     snakemake.wait()
-    _, said = client.communicate(timeout=5)
+    _, said = client.communicate(timeout=20)
     assert (client.returncode, said) == (1, f"error: Snakemake (process {snakemake.pid}) is gone\n")
-    until(lambda: not is_alive(worker), 2)
+    until(lambda: not is_alive(worker), 15)
+
+
+def test_a_snakemake_on_another_machine_is_not_looked_for(group: Callable[..., Workers]) -> None:
+    one = group()
+    client = one.start("a", "import time; time.sleep(1.5)", ARCFOLD_SNAKEMAKE="elsewhere/1/1")
+    assert client.wait(60) == 0
 
 
 def test_another_workflow_gets_the_device_from_an_idle_worker(group: Callable[..., Workers]) -> None:
@@ -210,7 +217,7 @@ def test_another_workflow_gets_the_device_from_an_idle_worker(group: Callable[..
     status, said = other.do("a")
     assert status == 0, said
     assert "waiting for 1 of 1 devices" in said
-    until(lambda: not is_alive(worker), 3)
+    until(lambda: not is_alive(worker), 15)
     assert other.output("a")[1] == "0"
 
 
@@ -228,7 +235,7 @@ def test_jobs_share_the_workers_that_have_a_device(group: Callable[..., Workers]
     assert {device for device, *_ in done} <= {"0", "1"}
     for (device, _, end), (following, begin, _) in itertools.pairwise(done):
         assert device != following or end <= begin
-    until(lambda: len(alive_in(one.workers)) <= 2, IDLE)
+    until(lambda: len(alive_in(one.workers)) <= 2, IDLE + 15)
 
 
 @pytest.mark.parametrize("spoilt", ["", "identity-one", "identity-one/gpu1"])

@@ -88,6 +88,7 @@ def as_tuple(grid):
         ("results/subsets/others.report.json", "subset_report"),
         ("results/models/bigram.json", "model"),
         (f"{RUN}/folds.json", "folds"),
+        (f"{RUN}/files.json", "files"),
         *[(f"{RUN}/adapters/fold-{fold}/training.json", "training") for fold in range(FOLDS)],
         *[(f"{RUN}/candidates/fold-{fold}.json", "candidates") for fold in range(FOLDS)],
         *[(f"{RUN}/rescored/fold-{fold}.json", "rescored") for fold in range(FOLDS)],

