@@ -13,7 +13,7 @@ from arcfold.jobs.workers import LONGEST, workers_folder
 def test_another_code_config_folder_environment_or_allocation_has_other_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ARCFOLD_WORKERS", "/tmp/w")
+    monkeypatch.setenv("ARCFOLD_WORKERS", "/w")
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     found = [workers_folder({"seed": 0}, ["a", "b"])]
     assert workers_folder({"seed": 0}, ["b", "a"]) == found[0]
@@ -26,7 +26,7 @@ def test_another_code_config_folder_environment_or_allocation_has_other_workers(
     monkeypatch.chdir(tmp_path)
     found.append(workers_folder({"seed": 0}, ["a", "b"]))
     assert len(set(found)) == len(found)
-    assert {folder.parent for folder in found} == {Path("/tmp/w")}
+    assert {folder.parent for folder in found} == {Path("/w")}
 
 
 def test_a_folder_too_long_for_a_socket_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,13 +12,13 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import until, workers
 from shipped import ROOT
 
 from arcfold.jobs.client import identity_of
@@ -113,14 +113,8 @@ def group(scripts: Path, tmp_path: Path) -> Iterator[Callable[..., Workers]]:
 
 
 def alive_in(folder: Path) -> list[int]:
-    """The workers of a folder, by the command lines of the machine's processes."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            words = path.read_bytes().split(b"\0")
-            if b"arcfold.worker.serve" in words and any(word.startswith(bytes(folder)) for word in words):
-                found.append(int(path.parent.name))
-    return found
+    """The workers whose slot is in the folder or below."""
+    return [process for process, slot, _ in workers() if slot.startswith(bytes(folder))]
 
 
 def is_alive(process: int) -> bool:
@@ -128,13 +122,6 @@ def is_alive(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
-
-
-def until(condition: Callable[[], bool], timeout: float) -> None:
-    end = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def test_jobs_follow_each_other_in_one_process(group: Callable[..., Workers]) -> None:

@@ -8,12 +8,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import until, workers
 from tiny_workflow import Workflow, refused
 
 from arcfold.jobs.files import without_provenance
@@ -74,20 +74,7 @@ def begun(workflow: Workflow) -> Iterator[Path]:
 
 def workers_of(workflow: Workflow) -> list[int]:
     """The processes of the workers whose folder is the workflow's."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            is_worker = b"arcfold.worker.serve" in path.joinpath("cmdline").read_bytes().split(b"\0")
-            if is_worker and path.joinpath("cwd").resolve() == workflow.folder.resolve():
-                found.append(int(path.name))
-    return found
-
-
-def until(condition: Callable[[], bool], timeout: float) -> None:
-    end = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.05)
+    return [process for process, _, folder in workers() if folder == workflow.folder.resolve()]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
