@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,18 +40,30 @@ OPTIMIZERS = ("adamw", "adamw_8bit")
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sample:
-    """One training text as token ids; both tuples have its length."""
+    """One training text as token ids: two int32 arrays (T,), made of whatever sequences of numbers are given."""
 
-    input_ids: tuple[int, ...]
+    # a training has ten million tokens: as numbers of Python they would take longer than many a fold's training
+    input_ids: np.ndarray
     """The tokens."""
-    labels: tuple[int, ...]
+    labels: np.ndarray
     """The token to be predicted at its own position from those before it, or -100 for no loss."""
+
+    def __post_init__(self) -> None:
+        for name in ("input_ids", "labels"):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=np.int32))
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Sample)
+            and np.array_equal(self.input_ids, other.input_ids)
+            and np.array_equal(self.labels, other.labels)
+        )
 
     def label_tokens(self) -> int:
         """Number of tokens with a loss; the first has none, since nothing stands before it."""
-        return len(self.labels) - 1 - self.labels[1:].count(IGNORED)
+        return int(np.count_nonzero(self.labels[1:] != IGNORED))
 
 
 @dataclass(frozen=True)

@@ -1,37 +1,73 @@
-"""Training samples: a task's demonstrations in a view, as token ids with the loss on the outputs."""
+"""Training samples: a task's demonstrations in a view, as token ids with the loss on the outputs.
+
+A fold of 50 tasks has thousands of samples, and a device that waits for them. So nothing is written twice: a task's
+pairs are encoded once in each of the 8 symmetries, and a view's colours are a table that is looked up.
+
+    the pair 12 -> 3        I 1 2 \\n O 3 \\n <eos>
+    in a view               its symmetry's ids, each looked up in a table that has colour 7 for 1, 0 for 2, …
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
-from arcfold.arc.tasks import Task
+import numpy as np
+
+from arcfold.arc.tasks import N_COLOURS, Task
 from arcfold.arc.text import Codec
-from arcfold.arc.views import draw_views, generator
+from arcfold.arc.views import View, draw_views, generator
 from arcfold.jobs.files import InputError
 from arcfold.training.job import IGNORED, Sample
 
 
-def training_sample(task: Task, codec: Codec, longest: int, mask_first_output: bool) -> Sample:
-    """The demonstrations of a task (seen through its view already), test inputs left out.
+class Demonstrations:
+    """A task's demonstrations, encoded once in each symmetry."""
 
-    Demonstrations are dropped from the end until at most `longest` tokens remain; none is cut in
-    the middle. The loss is on the outputs' tokens, the end of each reply included; with
-    `mask_first_output` not on the first one's, which nothing before it explains (PoE paper).
-    Raises InputError if not even the first demonstration fits.
-    """
-    for kept in range(len(task.train), 0, -1):
-        encoded = codec.demonstrations(task.train[:kept])
-        if len(encoded.ids) <= longest:
-            break
-    else:
-        raise InputError(
-            f"task {task.id}: its shortest sample has {len(encoded.ids)} tokens, "
-            f"expected at most {longest} (training/longest)"
-        )
-    labels = [IGNORED] * len(encoded.ids)
-    for output in encoded.outputs[1 if mask_first_output and kept > 1 else 0 :]:
-        labels[output] = encoded.ids[output]
-    return Sample(encoded.ids, tuple(labels))
+    def __init__(self, task: Task, codec: Codec) -> None:
+        self._task, self._codec = task, codec
+        self._start = np.array(codec.demonstrations([]).ids, dtype=np.int32)
+        # a format has some dozen tokens: a table of these, not of the whole vocabulary
+        self._ids = np.unique(np.array([*self._start, *codec.ids.values()], dtype=np.int32))
+        cells = np.array([codec.ids[str(colour)] for colour in range(N_COLOURS)], dtype=np.int32)
+        self._cells = np.searchsorted(self._ids, cells)
+        self._encoded = cache(self._encode)
+
+    def sample(self, view: View, longest: int, mask_first_output: bool) -> Sample:
+        """The demonstrations as they look in a view, test inputs left out.
+
+        Demonstrations are dropped from the end until at most `longest` tokens remain; none is cut in
+        the middle. The loss is on the outputs' tokens, the end of each reply included; with
+        `mask_first_output` not on the first one's, which nothing before it explains (PoE paper).
+        Raises InputError if not even the first demonstration fits.
+        """
+        pairs = self._encoded(view.symmetry)
+        ordered = [pairs[place] for place in view.order]
+        ends = len(self._start) + np.cumsum([len(ids) for ids, _ in ordered])
+        kept = int(np.searchsorted(ends, longest, side="right"))
+        if not kept:
+            raise InputError(
+                f"task {self._task.id}: its shortest sample has {ends[0]} tokens, "
+                f"expected at most {longest} (training/longest)"
+            )
+        table = self._ids.copy()
+        table[self._cells] = self._ids[self._cells[list(view.colours)]]
+        places = np.concatenate([np.searchsorted(self._ids, self._start), *(ids for ids, _ in ordered[:kept])])
+        ids = table[places]
+        labels = np.full_like(ids, IGNORED)
+        for end, (_, reply) in list(zip(ends, ordered[:kept], strict=False))[mask_first_output and kept > 1 :]:
+            labels[end - reply : end] = ids[end - reply : end]
+        return Sample(ids, labels)
+
+    def _encode(self, symmetry: str) -> list[tuple[np.ndarray, int]]:
+        """Each pair as places in the table, and the tokens of its reply, the last ones."""
+        view = View(symmetry, tuple(range(N_COLOURS)), tuple(range(len(self._task.train))))
+        made = []
+        for pair in view.apply_to_task(self._task).train:
+            assert pair.output is not None
+            reply = self._codec.reply(pair.output)
+            made.append((np.searchsorted(self._ids, [*self._codec.question(pair.input), *reply]), len(reply)))
+        return made
 
 
 def fold_samples(
@@ -48,11 +84,12 @@ def fold_samples(
 
     Every epoch draws new views and a new order of all its samples.
     """
+    demonstrations = [Demonstrations(task, codec) for task in tasks]
     samples: list[Sample] = []
     for epoch in range(epochs):
         of_epoch = [
-            training_sample(view.apply_to_task(task), codec, longest, mask_first_output)
-            for task in tasks
+            written.sample(view, longest, mask_first_output)
+            for task, written in zip(tasks, demonstrations, strict=True)
             for view in draw_views(task, views, generator(seed, task.id, f"training views {epoch}"))
         ]
         generator(seed, " ".join(task.id for task in tasks), f"training order {epoch}").shuffle(of_epoch)

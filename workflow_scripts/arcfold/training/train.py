@@ -12,6 +12,7 @@ What they get is a `job.Job`, with nothing left to choose; what they hand back i
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import shutil
@@ -182,7 +183,7 @@ def _fingerprint(
     parameter = next(base_model.parameters())
     return hash_of(
         {
-            "samples": [[sample.input_ids, sample.labels] for sample in samples],
+            "samples": _hash_of_samples(samples),
             "settings": asdict(settings),
             "base": base_record["hash"],
             "init": hash_of_files(init, FILES) if init is not None else None,
@@ -191,6 +192,15 @@ def _fingerprint(
             "number_type": str(parameter.dtype),
         }
     )
+
+
+def _hash_of_samples(samples: Sequence[Sample]) -> str:
+    total = hashlib.sha256()
+    for sample in samples:
+        total.update(b"%d:" % len(sample.input_ids))
+        total.update(sample.input_ids.data)
+        total.update(sample.labels.data)
+    return total.hexdigest()
 
 
 def _prepare_checkpoints(folder: Path, fingerprint: str) -> None:

@@ -258,7 +258,7 @@ def make_dataset(samples: Sequence[Sample]) -> Any:
     from datasets import Dataset
 
     return Dataset.from_dict(
-        {"input_ids": [list(s.input_ids) for s in samples], "labels": [list(s.labels) for s in samples]}
+        {"input_ids": [s.input_ids.tolist() for s in samples], "labels": [s.labels.tolist() for s in samples]}
     )
 
 

@@ -85,10 +85,11 @@ class Rows:
         # (all tokens,) arrays made once: packing a micro-batch is copying slices, without a loop over tokens
         self.lengths = [len(sample.input_ids) for sample in samples]
         self.starts = np.concatenate([[0], np.cumsum(self.lengths)])
-        self.ids = np.concatenate([np.array(sample.input_ids, dtype=np.int32) for sample in samples])
+        self.ids = np.concatenate([sample.input_ids for sample in samples])
         self.positions = np.concatenate([np.arange(length, dtype=np.int32) for length in self.lengths])
+        labels = np.concatenate([sample.labels for sample in samples])
         # the first token of a sample has nothing before it that could predict it
-        labels = np.concatenate([np.array((IGNORED, *sample.labels[1:]), dtype=np.int32) for sample in samples])
+        labels[self.starts[:-1]] = IGNORED
         label_at = np.flatnonzero(labels != IGNORED)
         self.scored = label_at - 1
         self.targets = labels[label_at]
