@@ -312,6 +312,8 @@ def _peft_and_merged(facts: dict[str, Any], out: Path, loading: dict[str, str]) 
 
 def _some_samples(facts: dict[str, Any], count: int, least: int = 1) -> Any:
     """Samples of at least `least` tokens: views of the fold's demonstrations, several after each other."""
+    import numpy as np
+
     from arcfold.arc.tasks import read_tasks
     from arcfold.models.base import codec_of
     from arcfold.training.job import Sample
@@ -322,7 +324,7 @@ def _some_samples(facts: dict[str, Any], count: int, least: int = 1) -> Any:
         read_tasks(facts["tasks"]), codec, seed=0, epochs=1, views=8, longest=1024, mask_first_output=False
     )  # fmt: skip
     times = -(-least // min(len(sample.input_ids) for sample in drawn))
-    return [Sample(s.input_ids * times, s.labels * times) for s in (drawn * count)[:count]]
+    return [Sample(np.tile(s.input_ids, times), np.tile(s.labels, times)) for s in (drawn * count)[:count]]
 
 
 def _train_some(facts: dict[str, Any], model: Any, samples: Any, out: Path, batch: int, **more: Any) -> dict[str, Any]:

@@ -89,6 +89,8 @@ class Workflow:
     """A clone that is small enough to run in a test."""
 
     folder: Path
+    devices: str = ""
+    """What CUDA may see: nothing, so that the bytes are the same on every machine, or one GPU."""
 
     TARGETS: ClassVar = (
         "results/score_tiny.json",
@@ -111,8 +113,7 @@ class Workflow:
         more = self.folder / "more.yaml"
         more.write_text(yaml.safe_dump(written))
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        # no device: the same bytes on every machine
-        environment = {**os.environ, "PATH": path, "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
+        environment = {**os.environ, "PATH": path, "CUDA_VISIBLE_DEVICES": self.devices, "HF_HUB_OFFLINE": "1"}
         return ["snakemake", *arguments, "--cores", "2", "--configfile", "tiny.yaml", "more.yaml"], environment
 
     def __call__(self, *arguments: str, settings: Mapping[str, Any] | None = None, **config: Any) -> Call:

@@ -72,8 +72,8 @@ def plain_loss(model: Any, samples: list[Sample]) -> float:
     """The mean cross-entropy of the label tokens, one sample at a time."""
     total = count = 0.0
     for sample in samples:
-        logits = model(torch.tensor([sample.input_ids])).logits[0, :-1]
-        labels = torch.tensor(sample.labels)[1:]
+        logits = model(torch.from_numpy(sample.input_ids)[None]).logits[0, :-1]
+        labels = torch.from_numpy(sample.labels)[1:].long()
         total += F.cross_entropy(logits, labels, ignore_index=-100, reduction="sum").item()
         count += (labels != -100).sum().item()
     return total / count

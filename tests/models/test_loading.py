@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
 import torch
 from made_models import bigram_model
 
 from arcfold.models.base import BaseModel
 from arcfold.models.folder import model_record
-from arcfold.models.loading import keeping_models, model_loader
+from arcfold.models.loading import KeptModel, keeping_models, model_loader
+from arcfold.models.plain import load_plain
 
 CPU = torch.device("cpu")
 
@@ -55,3 +57,17 @@ def test_without_keeping_every_load_is_anew(tmp_path: Path) -> None:
     base = opened(bigram_model(tmp_path / "m"))
     load = model_loader(base)
     assert load(CPU) is not load(CPU)
+
+
+@pytest.mark.gpu
+def test_large_weights_are_kept_in_the_hosts_memory_and_come_back(tmp_path: Path) -> None:
+    base = opened(bigram_model(tmp_path / "m"), dtype="float32")
+    model = load_plain(base, torch.device("cuda"))
+    kept = KeptModel(model, device_share=0.0)
+    fresh = {name: tensor.clone() for name, tensor in model.named_parameters()}
+    assert {tensor.device.type for tensor in kept.loaded.values()} == {"cpu"}
+    with torch.no_grad():
+        for tensor in model.parameters():
+            tensor += 1
+    assert all(torch.equal(tensor, fresh[name]) for name, tensor in kept.restored().named_parameters())
+    assert {tensor.device.type for tensor in KeptModel(model).loaded.values()} == {"cuda"}

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from processes import until, workers
-from tiny_workflow import Workflow, refused
+from tiny_workflow import Workflow, copied, refused
 
 from arcfold.jobs.files import without_provenance
 
@@ -42,6 +42,21 @@ def test_the_bytes_are_the_same_with_workers_and_without(fresh: Workflow, done: 
     files = {name: file for name, file in mine.items() if not name.endswith("/files.json")}
     assert len(files) > 15
     assert files == {name: theirs[name] for name in files}
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_the_bytes_are_the_same_with_workers_and_without(blank: Workflow, tmp_path: Path) -> None:
+    bigram = {"bigram": {"path": "models/bigram", "format": "embedded", "dtype": "bfloat16"}}
+    made = []
+    for workers_too in (False, True):
+        workflow = Workflow(copied(blank, tmp_path / str(workers_too)).folder, devices="0")
+        call = workflow("results/score_tiny.json", "--resources", "gpu=1", workers=workers_too, models=bigram)
+        assert call.status == 0, call.said
+        score = workflow.read("results/score_tiny.json")
+        assert {device["kind"] for device in score["provenance"]["devices"]} == {"cuda"}
+        made.append(contents(workflow))
+    assert len(made[0]) > 15
+    assert made[0] == made[1]
 
 
 def test_turning_workers_off_repeats_nothing(copy: Workflow) -> None:
