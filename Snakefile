@@ -38,6 +38,8 @@ include: "rules/adapters.smk"
 include: "rules/predictions.smk"
 include: "rules/scores.smk"
 include: "rules/benchmarks.smk"
+# Behind all rules, since it is about each of them.
+include: "rules/helpers/records.smk"
 
 
 rule all:

@@ -3,7 +3,7 @@
 
 use rule worker_job as train_adapter with:
     input:
-        tasks=lambda wildcards: get_tasks_file(wildcards.dataset),
+        tasks=lambda wildcards: get_challenges_file(wildcards.dataset),
         folds=earlier_in_store("adapters", "folds", "folds.json"),
         model=stage_model_record("adapters"),
         weights=stage_model_files("adapters"),

@@ -3,7 +3,7 @@
 
 use rule gpu_job as benchmark_search with:
     input:
-        tasks=lambda wildcards: get_tasks_file(get_benchmark_run(wildcards.benchmark).dataset),
+        tasks=lambda wildcards: get_challenges_file(get_benchmark_run(wildcards.benchmark).dataset),
         folds=lambda wildcards: f"{get_benchmark_run(wildcards.benchmark).store('folds')}/folds.json",
         model=lambda wildcards: f"results/models/{get_benchmark_run(wildcards.benchmark).model}.json",
         weights=lambda wildcards: get_model_files(get_benchmark_run(wildcards.benchmark).model),
@@ -20,6 +20,7 @@ use rule gpu_job as benchmark_search with:
         loading=lambda wildcards: get_model_loading(get_benchmark_run(wildcards.benchmark).model),
         seed=lambda wildcards: get_benchmark_run(wildcards.benchmark).seed,
         run=lambda wildcards: get_benchmark(wildcards.benchmark)["run"],
+        steps=lambda wildcards: get_benchmark_run(wildcards.benchmark).steps(),
         search=lambda wildcards: get_benchmark_run(wildcards.benchmark).settings["search"],
         rescoring=lambda wildcards: get_benchmark_run(wildcards.benchmark).settings["rescoring"],
         settings=get_benchmark_settings,
@@ -32,7 +33,7 @@ use rule gpu_job as benchmark_search with:
 # The ways to train an adapter against each other, on the first fold of the config's run or of another.
 use rule gpu_job as benchmark_training with:
     input:
-        tasks=lambda wildcards: get_tasks_file(get_timed_run(wildcards).dataset),
+        tasks=lambda wildcards: get_challenges_file(get_timed_run(wildcards).dataset),
         folds=lambda wildcards: f"{get_timed_run(wildcards).store('folds')}/folds.json",
         model=lambda wildcards: f"results/models/{get_timed_run(wildcards).model}.json",
         weights=lambda wildcards: get_model_files(get_timed_run(wildcards).model),
@@ -47,6 +48,7 @@ use rule gpu_job as benchmark_training with:
         base=lambda wildcards: get_model_folder(get_timed_run(wildcards).model),
         loading=lambda wildcards: get_model_loading(get_timed_run(wildcards).model),
         run=get_timed_name,
+        steps=lambda wildcards: get_timed_run(wildcards).steps(),
         seed=lambda wildcards: get_timed_run(wildcards).seed,
         settings=lambda wildcards: get_timed_run(wildcards).settings["training"],
         code=get_code("benchmark_training"),

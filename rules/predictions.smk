@@ -3,7 +3,7 @@
 
 use rule worker_job as search_candidates with:
     input:
-        tasks=lambda wildcards: get_tasks_file(wildcards.dataset),
+        tasks=lambda wildcards: get_challenges_file(wildcards.dataset),
         folds=earlier_in_store("candidates", "folds", "folds.json"),
         model=stage_model_record("candidates"),
         weights=stage_model_files("candidates"),
@@ -26,7 +26,7 @@ use rule worker_job as search_candidates with:
 
 use rule worker_job as rescore_candidates with:
     input:
-        tasks=lambda wildcards: get_tasks_file(wildcards.dataset),
+        tasks=lambda wildcards: get_challenges_file(wildcards.dataset),
         model=stage_model_record("rescored"),
         weights=stage_model_files("rescored"),
         adapter=earlier_in_store("rescored", "adapters", "fold-{fold}"),

@@ -15,6 +15,7 @@ rule link_run:
     conda:
         "../envs/cpu.yaml"
     params:
+        steps=run_steps,
         code=get_code("link_run"),
     message:
         "folder of {wildcards.run}"
@@ -24,7 +25,7 @@ rule link_run:
 
 rule select_attempts:
     input:
-        tasks=lambda wildcards: get_tasks_file(get_run(wildcards.run).dataset),
+        tasks=lambda wildcards: get_challenges_file(get_run(wildcards.run).dataset),
         rescored=all_in_store("rescored", "fold-{fold}.json"),
     output:
         "results/runs/{run}/submission.json",
@@ -34,6 +35,7 @@ rule select_attempts:
         "../envs/cpu.yaml"
     params:
         settings=run_param("selection"),
+        steps=run_steps,
         code=get_code("select_attempts"),
     message:
         "submission of {wildcards.run}"
@@ -59,6 +61,8 @@ rule score_run:
         "../envs/cpu.yaml"
     params:
         run=lambda wildcards: get_run(wildcards.run).to_json(),
+        steps=run_steps,
+        data=lambda wildcards: get_data_source(get_run(wildcards.run).dataset),
         leaks=lambda wildcards: get_leaks(wildcards.run),
         code=get_code("score_run"),
     message:
@@ -79,6 +83,7 @@ rule draw_task:
     conda:
         "../envs/cpu.yaml"
     params:
+        steps=run_steps,
         code=get_code("draw_task"),
     message:
         "picture of {wildcards.task} in {wildcards.run}"
@@ -99,6 +104,7 @@ rule draw_timeline:
     conda:
         "../envs/cpu.yaml"
     params:
+        steps=run_steps,
         code=get_code("draw_timeline"),
     message:
         "timeline of {wildcards.run}"

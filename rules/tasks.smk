@@ -2,8 +2,6 @@
 
 
 rule collect_tasks:
-    input:
-        lambda wildcards: get_dataset_files(wildcards.dataset),
     output:
         "results/tasks/{dataset}.json",
     log:
@@ -11,12 +9,26 @@ rule collect_tasks:
     conda:
         "../envs/cpu.yaml"
     params:
-        config=lambda wildcards: get_dataset_config(wildcards.dataset),
+        solved=True,
+        made_of=lambda wildcards: get_dataset_identity(wildcards.dataset, True),
         code=get_code("collect_tasks"),
     message:
         "tasks of {wildcards.dataset}"
     script:
         "../workflow_scripts/collect_tasks.py"
+
+
+use rule collect_tasks as collect_challenges with:
+    output:
+        "results/challenges/{dataset}.json",
+    log:
+        "results/logs/collect_challenges/{dataset}.log",
+    params:
+        solved=False,
+        made_of=lambda wildcards: get_dataset_identity(wildcards.dataset, False),
+        code=get_code("collect_tasks"),
+    message:
+        "challenges of {wildcards.dataset}"
 
 
 rule find_new_tasks:
@@ -31,6 +43,7 @@ rule find_new_tasks:
     conda:
         "../envs/cpu.yaml"
     params:
+        made_of=lambda wildcards: get_dataset_identity(wildcards.subset, True),
         code=get_code("find_new_tasks"),
     message:
         "new tasks: {wildcards.subset}"
@@ -40,7 +53,7 @@ rule find_new_tasks:
 
 rule make_folds:
     input:
-        tasks=lambda wildcards: get_tasks_file(wildcards.dataset),
+        tasks=lambda wildcards: get_challenges_file(wildcards.dataset),
     output:
         "results/store/folds/{dataset}/{split}/{key}/folds.json",
     log:
@@ -77,6 +90,7 @@ rule link_folds:
 
 localrules:
     collect_tasks,
+    collect_challenges,
     find_new_tasks,
     make_folds,
     link_folds,

@@ -11,6 +11,7 @@ from arcfold.jobs.files import read_json, write_json
 from arcfold.jobs.job import job
 from arcfold.jobs.provenance import hash_inputs, provenance
 from arcfold.runs.predictions import read_rescored, read_submission
+from arcfold.runs.versions import code_version, data_version, scorer_version
 
 
 def main(
@@ -22,6 +23,8 @@ def main(
     rescored: list[str],
     submission: str,
     run: dict[str, Any],
+    steps: dict[str, str],
+    source: str,
     leaks: list[dict[str, Any]],
     output: str,
 ) -> None:
@@ -38,20 +41,28 @@ def main(
         )
         for task in all_tasks
     }
-    steps = {
+    made_by = {
         "train_adapter": [read_json(f"{adapter}/training.json")["provenance"] for adapter in adapters],
         "search_candidates": [read_json(path)["provenance"] for path in candidates],
         "rescore_candidates": [read_json(path)["provenance"] for path in rescored],
     }
     # what the base model or a pretrained adapter had seen of these tasks: none, or allowed by the config
-    made: dict[str, Any] = {**total_score(scores), "leakage": leaks, "tasks": scores}
+    made: dict[str, Any] = {
+        **total_score(scores),
+        "data": data_version(run["dataset"], source, all_tasks),
+        "scorer": scorer_version(),
+        "code": code_version([folds, *adapters, *candidates, *rescored, submission]),
+        "steps": steps,
+        "leakage": leaks,
+        "tasks": scores,
+    }
     made["provenance"] = provenance(
         inputs=hash_inputs(tasks=tasks, folds=folds, submission=submission),
         run=run,
         model={key: read_json(record)[key] for key in ("name", "hash")},
-        seconds_of_folds={step: [each["seconds"] for each in folds_of] for step, folds_of in steps.items()},
-        devices_of_folds={step: [each["device"] for each in folds_of] for step, folds_of in steps.items()},
-        peak_host_mib={step: max(each["peak_host_mib"] for each in folds_of) for step, folds_of in steps.items()},
+        seconds_of_folds={step: [each["seconds"] for each in folds_of] for step, folds_of in made_by.items()},
+        devices_of_folds={step: [each["device"] for each in folds_of] for step, folds_of in made_by.items()},
+        peak_host_mib={step: max(each["peak_host_mib"] for each in folds_of) for step, folds_of in made_by.items()},
     )
     write_json(output, made, "score")
     print(
@@ -71,6 +82,8 @@ if "snakemake" in globals():
             snakemake.input.rescored,
             snakemake.input.submission,
             snakemake.params.run,
+            snakemake.params.steps,
+            snakemake.params.data,
             snakemake.params.leaks,
             snakemake.output[0],
         )

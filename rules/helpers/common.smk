@@ -3,12 +3,13 @@ import functools
 import os
 import shlex
 import sys
+import time
 from pathlib import Path
 
 sys.path.append(str(Path(workflow.basedir) / "workflow_scripts"))
 
 from arcfold.runs import runs
-from arcfold.arc.datasets import count_tasks, dataset_entries, dataset_files
+from arcfold.arc.datasets import count_tasks, dataset_identity, dataset_source
 from arcfold.runs.leakage import check_leaks, leaks, subset_of_adapter
 from arcfold.jobs.files import InputError, check_schema
 from arcfold.models.folder import how_to_get, read_files
@@ -68,11 +69,13 @@ def marker(target, stale):
     """An input that makes its rule run again when the target is stale, whatever Snakemake remembers of it."""
     # in a folder of its own: of a folder that it has seen Snakemake takes no notice of new files
     path = Path(".snakemake/arcfold/markers") / "+".join(Path(target).parts) / "marker"
-    if stale or not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if stale:
+        # with new content too: of a small file that is newer Snakemake asks whether it has changed
+        path.write_text(str(time.time_ns()))
+    else:
         path.touch()
-        if not stale:
-            os.utime(path, (0, 0))
+        os.utime(path, (0, 0))
     return str(path)
 
 

@@ -1,17 +1,24 @@
-# Which files and which part of the config a dataset is made from.
+# What a dataset is made from, and the files that hold it.
 
 
 @says_its_line
-def get_dataset_files(dataset):
+def get_dataset_identity(dataset, solved):
+    """What the tasks of a dataset depend on; of files it is the content."""
     runs.check_dataset(config, dataset)
-    return dataset_files(config, dataset)
+    return dataset_identity(config, dataset, solved=solved)
 
 
 @says_its_line
-def get_dataset_config(dataset):
-    """The entries of the config that a dataset is made by, in the config's layout."""
+def get_data_source(dataset):
+    """Where a dataset's tasks come from, in words."""
+    return dataset_source(config, dataset)
+
+
+@says_its_line
+def get_challenges_file(dataset):
+    """The tasks of a dataset without the outputs of their tests: all that a run may see before it is scored."""
     runs.check_dataset(config, dataset)
-    return dataset_entries(config, dataset)
+    return f"results/challenges/{dataset}.json"
 
 
 @says_its_line

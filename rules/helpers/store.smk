@@ -92,6 +92,11 @@ def run_param(section):
     return settings
 
 
+def run_steps(wildcards):
+    """The folders of the store that a run is made of."""
+    return get_run(wildcards.run).steps()
+
+
 def link_marker(name):
     """A file that is newer than a run's link if the link leads elsewhere than the config says.
 

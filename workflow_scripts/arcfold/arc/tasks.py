@@ -135,6 +135,11 @@ def _tasks_of(path: str) -> tuple[Task, ...]:
     return tuple(task_from_json(task_id, task, path) for task_id, task in value.items())
 
 
+def without_solutions(task: Task) -> Task:
+    """The task as a contest gives it: no output of a test."""
+    return Task(task.id, task.train, tuple(Pair(pair.input, None) for pair in task.test))
+
+
 def with_all_pairs(task: Task) -> Task:
     """The task with the test pairs whose outputs are known among its demonstrations."""
     known = tuple(pair for pair in task.test if pair.output is not None)

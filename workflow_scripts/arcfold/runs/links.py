@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from arcfold.jobs.files import hash_of_file, hash_of_files
+from arcfold.jobs.records import hash_of_path
 
 
 def link_all(folder: Path, targets: Mapping[str, str]) -> dict[str, dict[str, str]]:
@@ -20,7 +20,7 @@ def link_all(folder: Path, targets: Mapping[str, str]) -> dict[str, dict[str, st
     made = {}
     for name, target in targets.items():
         _link(folder / name, target)
-        made[name] = {"store": target, "sha256": _hash(Path(target))}
+        made[name] = {"store": target, "sha256": hash_of_path(target)}
     for kept in {Path(name).parent for name in targets} - {Path(".")}:
         for path in (folder / kept).iterdir():
             if path.is_symlink() and str(kept / path.name) not in targets:
@@ -34,10 +34,3 @@ def _link(path: Path, target: str) -> None:
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(os.path.relpath(target, path.parent))
     os.replace(temporary, path)
-
-
-def _hash(path: Path) -> str:
-    if path.is_dir():
-        names = sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
-        return hash_of_files(path, [name for name in names if not Path(name).name.startswith(".snakemake")])
-    return hash_of_file(path)

@@ -46,6 +46,10 @@ class Run:
         """The folder of a stage's files, equal for all runs that agree on what the stage depends on."""
         return store_path(stage, self.dataset, self.folds, self.seed, {"model": self.model, **self.settings})
 
+    def steps(self) -> dict[str, str]:
+        """The folder of each stage's files: what a run's own files are made of."""
+        return {stage: self.store(stage) for stage in STAGES}
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 

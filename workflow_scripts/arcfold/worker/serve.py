@@ -158,7 +158,7 @@ def _run(job: str, said: Said) -> int:
 
 
 def _forget() -> None:
-    """Leaves nothing of a job to the next: what hangs in cycles, free memory in pieces, and peaks that were measured."""
+    """Leaves nothing of a job to the next: what hangs in cycles, free memory in pieces, peaks."""
     gc.collect()
     # after hundreds of jobs of all sizes what is free lies between what is not, and the process only grows
     with contextlib.suppress(OSError, AttributeError):  # a C library of another kind
