@@ -30,7 +30,7 @@ def scored(workflow: Workflow) -> dict:
     [
         ({"settings": LOWER}, {"search_candidates": 2, "rescore_candidates": 2, "link_run": 1}),
         ({"seed": 5}, {"make_folds": 1, "train_adapter": 2, "search_candidates": 2, "rescore_candidates": 2}),
-        ({"dataset": "one"}, {"collect_tasks": 1, "train_adapter": 1, "search_candidates": 1}),
+        ({"dataset": "one"}, {"make_folds": 1, "train_adapter": 1, "search_candidates": 1}),
         ({"settings": {"selection": {"method": "sum_2024"}}}, {"select_attempts": 1, "score_run": 1}),
     ],
     ids=lambda value: next(iter(value)),

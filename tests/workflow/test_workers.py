@@ -53,7 +53,8 @@ def test_on_a_gpu_the_bytes_are_the_same_with_workers_and_without(blank: Workflo
         call = workflow("results/score_tiny.json", "--resources", "gpu=1", workers=workers_too, models=bigram)
         assert call.status == 0, call.said
         score = workflow.read("results/score_tiny.json")
-        assert {device["kind"] for device in score["provenance"]["devices"]} == {"cuda"}
+        devices = score["provenance"]["devices_of_folds"].values()
+        assert {device["kind"] for of_step in devices for device in of_step} == {"cuda"}
         made.append(contents(workflow))
     assert len(made[0]) > 15
     assert made[0] == made[1]
