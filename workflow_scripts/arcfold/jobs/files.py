@@ -69,12 +69,13 @@ def kept_while_unchanged(function: Callable[[str], Result]) -> Callable[[str | P
 def check_schema(value: Any, schema: str, where: str | Path) -> None:
     """Raises InputError naming `where` and the first place at which `value` breaks the named schema."""
     import fastjsonschema
-    from jsonschema import Draft7Validator
-    from jsonschema.exceptions import best_match
 
     try:
         _compiled(schema)(value)
     except fastjsonschema.JsonSchemaException:
+        from jsonschema import Draft7Validator
+        from jsonschema.exceptions import best_match
+
         # the compiled check is a hundred times faster on files of grids; jsonschema tells places better
         error = best_match(Draft7Validator(_schema(schema)).iter_errors(value))
         if error is None:
