@@ -49,7 +49,8 @@ def all_in_store(stage, name):
     def paths(wildcards):
         get_leaks(wildcards.run)
         run = get_run(wildcards.run)
-        return [f"{run.store(stage)}/{name.format(fold=fold)}" for fold in range(run.folds)]
+        folder = run.store(stage)
+        return [f"{folder}/{name.format(fold=fold)}" for fold in range(run.folds)]
 
     return paths
 
