@@ -120,7 +120,9 @@ def make_ours(folder: Path, n: int) -> tuple[Path, list[str]]:
     call = ["--snakefile", str(ROOT / "Snakefile")]
     if n == 400:
         return folder, ["results/score_arc1_evaluation_per_task.json", *call]
-    made = {f"{place:08x}": {part: [{"input": [[1]], "output": [[2]]}] for part in ("train", "test")} for place in range(n)}
+    made = {
+        f"{place:08x}": {part: [{"input": [[1]], "output": [[2]]}] for part in ("train", "test")} for place in range(n)
+    }
     (folder / "made.json").write_text(json.dumps(made), encoding="utf-8")
     (folder / "made.yaml").write_text("datasets: { made: { tasks: made.json } }\n", encoding="utf-8")
     return folder, ["results/score_made_per_task.json", *call, "--configfile", "made.yaml"]

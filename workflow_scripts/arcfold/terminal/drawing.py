@@ -1,11 +1,11 @@
 """The table of a run as text for a terminal, while it runs and at its end.
 
-    stage                done  running  a job      rate
-    train_adapter        5/8      2    12.1 s   9.8/min
-    search_candidates    3/8      -     1.4 s   9.1/min
-    total              11/27      2   1 min 5 s so far, about 40 s left
-
-    GPUs: 2 of 2 · last score: score_8folds 90.6 % (oracle 93.8 %)
+stage                done  running  a job      rate
+train_adapter        5/8      2    12.1 s   9.8/min
+search_candidates    3/8      -     1.4 s   9.1/min
+total              11/27      2
+1 min 05 s so far · about 40 s left · GPUs 2 of 2
+last score: results/score_8folds.json: 90.6 % (oracle 93.8 %)
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rich.text import Text
 from arcfold.terminal.progress import Failure, Progress, Score, Stage
 
 BAR = 12
-AROUND = 6
+AROUND = 7
 """Lines of a screen that are not stages: head, total, what follows."""
 SHOWN = 3
 """Failed jobs that are shown while others run; at the end it is all of them."""
@@ -54,6 +54,8 @@ def while_running(progress: Progress, devices: str, now: float, height: int) -> 
         "",
     )
     lines: list[RenderableType] = [table, Text(_facts(progress, devices, now))]
+    if progress.scores:
+        lines.append(Text(f"last score: {_score(progress.scores[-1])}"))
     lines += [_failed(failure) for failure in failures[-SHOWN:]]
     if progress.said:
         lines.append(Text(progress.said, style="dim", no_wrap=True, overflow="ellipsis"))
@@ -77,7 +79,7 @@ def at_the_end(progress: Progress, log: str | None, now: float) -> RenderableTyp
         _seconds(sum(sum(stage.seconds) for stage in progress.stages.values())),
     )
     lines: list[RenderableType] = [table, Text(f"{_seconds(now - progress.began)} in all")]
-    lines += [Text(f"{score.path}: {_score(score)}", style="bold") for score in progress.scores]
+    lines += [Text(_score(score), style="bold") for score in progress.scores]
     lines += [_failed(failure) for failure in progress.failures.values()]
     if log is not None:
         lines.append(Text(f"log: {log}", style="dim"))
@@ -89,7 +91,9 @@ def _table(*heads: str) -> Table:
     for place, head in enumerate(heads):
         left = place == 0 or head == ""
         # the stage's name gives way on a narrow screen, figures do not
-        table.add_column(head, justify="left" if left else "right", no_wrap=True, overflow="ellipsis" if left else "fold")
+        table.add_column(
+            head, justify="left" if left else "right", no_wrap=True, overflow="ellipsis" if left else "fold"
+        )
     return table
 
 
@@ -120,14 +124,11 @@ def _facts(progress: Progress, devices: str, now: float) -> str:
     if left is not None:
         facts.append(f"{'more than' if left.at_least else 'about'} {_seconds(left.seconds, 0)} left")
     facts.append(devices)
-    if progress.scores:
-        last = progress.scores[-1]
-        facts.append(f"last score: {_score(last)}")
     return " · ".join(facts)
 
 
 def _score(score: Score) -> str:
-    return f"{score.score:.1f} %" + ("" if score.oracle is None else f" (oracle {score.oracle:.1f} %)")
+    return f"{score.path}: {score.score:.1f} %" + ("" if score.oracle is None else f" (oracle {score.oracle:.1f} %)")
 
 
 def _failed(failure: Failure) -> RenderableType:
@@ -152,4 +153,10 @@ def _seconds(seconds: float | None, digits: int = 1) -> str:
 def _rate(per_minute: float | None) -> str:
     if per_minute is None:
         return "-"
-    return f"{per_minute:.0f}/min" if per_minute >= 10 else f"{per_minute:.1f}/min" if per_minute >= 1 else f"{60 * per_minute:.1f}/h"
+    return (
+        f"{per_minute:.0f}/min"
+        if per_minute >= 10
+        else f"{per_minute:.1f}/min"
+        if per_minute >= 1
+        else f"{60 * per_minute:.1f}/h"
+    )

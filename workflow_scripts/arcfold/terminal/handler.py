@@ -16,9 +16,9 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol
 
 from arcfold.jobs.devices import count_devices
 from arcfold.jobs.files import InputError, read_json
@@ -72,7 +72,7 @@ def show_table(
     plain = next((handler for handler in logger.handlers if handler.name == PLAIN), None)
     if plain is None or any(getattr(settings, name, False) for name in asked):
         return False
-    if environment.get("TERM", "dumb") == "dumb" or environment.get("NO_COLOR") or not _is_terminal(sys.stderr):
+    if environment.get("TERM", "dumb") == "dumb" or environment.get("NO_COLOR") or not _is_terminal(plain):
         return False
     try:
         import rich.live  # noqa: F401
@@ -83,9 +83,9 @@ def show_table(
     return True
 
 
-def _is_terminal(stream: TextIO) -> bool:
+def _is_terminal(handler: logging.Handler) -> bool:
     try:
-        return os.isatty(stream.fileno())
+        return isinstance(handler, logging.StreamHandler) and os.isatty(handler.stream.fileno())
     except (OSError, ValueError):
         return False
 
@@ -152,6 +152,7 @@ class TableHandler(logging.Handler):
         self._terminal = Terminal(
             lambda height: while_running(progress, self._devices(progress), time.monotonic(), height), self._hear
         )
+        self._terminal.open()
 
     def _during(self, record: logging.LogRecord, progress: Progress) -> None:
         event = getattr(record, "event", None)
@@ -203,7 +204,7 @@ class TableHandler(logging.Handler):
             self._progress.said = line
         for file in self._files():
             with file.lock or contextlib.nullcontext(), contextlib.suppress(OSError, ValueError, AttributeError):
-                file.stream.write(f"{line}\n")
+                file.stream.write(f"{line}\n")  # type: ignore[union-attr]
                 file.flush()
 
     def _devices(self, progress: Progress) -> str:
@@ -219,12 +220,13 @@ class TableHandler(logging.Handler):
 
     def _end(self, log: str | None = None) -> None:
         """Gives the terminal back and leaves the summary there."""
-        terminal, self._terminal = self._terminal, None
+        terminal = self._terminal
         if terminal is None or self._progress is None:
             return
         from arcfold.terminal.drawing import at_the_end
 
         terminal.close()
+        self._terminal = None
         atexit.unregister(self._end)
         terminal.console.print(at_the_end(self._progress, log, time.monotonic()), soft_wrap=False)
 
@@ -255,7 +257,7 @@ def _last_line(log: str) -> str | None:
     except OSError:
         return None
     ours = [line for line in lines if OUR_LINE.match(line)]
-    return (ours or lines or [None])[-1]
+    return next(reversed(ours or lines), None)
 
 
 class Terminal:
@@ -266,12 +268,12 @@ class Terminal:
         from rich.console import Console
         from rich.live import Live
 
-        # the thread that draws reads what another changes: lists of it, which Python makes in one go
         self.heard: deque[str] = deque(maxlen=50)
         self._hear = hear
+        self._listener: threading.Thread | None = None
+        self._taken: dict[int, int] = {}
         self._own = os.fdopen(os.dup(2), "w", encoding="utf-8")
         self.console: Console = Console(file=self._own, highlight=False, markup=False, emoji=False)
-        self._taken = dict(_take_away(self._listen()))
         self._live: Live = Live(
             console=self.console,
             get_renderable=lambda: draw(self._lines()),
@@ -280,46 +282,41 @@ class Terminal:
             redirect_stdout=False,
             redirect_stderr=False,
         )
+
+    def open(self) -> None:
+        """Takes the terminal and draws the table four times a second; an interrupt may come in between."""
+        ear, mouth = os.pipe()
+        self._listener = threading.Thread(target=self._listen, args=(ear,), daemon=True)
+        self._listener.start()
+        for stream, descriptor in ((sys.stdout, 1), (sys.stderr, 2)):
+            if os.isatty(descriptor):
+                stream.flush()
+                self._taken[descriptor] = os.dup(descriptor)
+                os.dup2(mouth, descriptor)
+        os.close(mouth)
         self._live.start(refresh=True)
+
+    def close(self) -> None:
+        """Takes the table away and gives the terminal back, the cursor shown; a second call does nothing."""
+        self._live.stop()
+        self.console.show_cursor(True)
+        while self._taken:
+            descriptor, copy = self._taken.popitem()
+            os.dup2(copy, descriptor)
+            os.close(copy)
+        if self._listener is not None:
+            self._listener.join(timeout=0.5)  # a program that a job has left behind may hold the pipe
 
     def _lines(self) -> int:
         """The height of the screen as it is now; rich would ask the descriptors that are taken away."""
         size = os.get_terminal_size(self._own.fileno())
         if size.columns and size.lines:
-            self.console.size = (size.columns, size.lines)  # type: ignore[assignment]
+            self.console.size = (size.columns, size.lines)
         return self.console.height
 
-    def close(self) -> None:
-        """Takes the table away and gives the terminal back; the cursor is shown."""
-        self._live.stop()
-        for descriptor, copy in self._taken.items():
-            os.dup2(copy, descriptor)
-            os.close(copy)
-        self._taken = {}
-        self._listener.join(timeout=0.5)  # a program that a job has left behind may hold the pipe
-
-    def _listen(self) -> int:
-        """The end of a pipe to speak into."""
-        ear, mouth = os.pipe()
-
-        def listen() -> None:
-            with os.fdopen(ear, encoding="utf-8", errors="replace", newline=None) as said:
-                for line in said:
-                    if text := line.rstrip():
-                        self.heard.append(text)
-                        self._hear(text)
-
-        self._listener = threading.Thread(target=listen, daemon=True)
-        self._listener.start()
-        return mouth
-
-
-def _take_away(mouth: int) -> Iterator[tuple[int, int]]:
-    """Standard output and error, where they are the terminal, with copies of what they were; they lead to `mouth`."""
-    for stream, descriptor in ((sys.stdout, 1), (sys.stderr, 2)):
-        if os.isatty(descriptor):
-            stream.flush()
-            copy = os.dup(descriptor)
-            os.dup2(mouth, descriptor)
-            yield descriptor, copy
-    os.close(mouth)
+    def _listen(self, ear: int) -> None:
+        with os.fdopen(ear, encoding="utf-8", errors="replace") as said:
+            for line in said:
+                if text := line.rstrip():
+                    self.heard.append(text)
+                    self._hear(text)

@@ -95,7 +95,10 @@ class Estimate(NamedTuple):
 
 
 class Progress:
-    """The stages of a run, told of each job that begins and ends."""
+    """The stages of a run, told of each job that begins and ends.
+
+    One thread changes it while another draws it: the latter copies what it goes through, which Python does at once.
+    """
 
     def __init__(self, totals: Mapping[str, int], now: float) -> None:
         """totals: the number of jobs of each rule, in the order in which they are done"""
@@ -178,7 +181,7 @@ def time_left(stages: Iterable[Stage], at_once: Mapping[bool, int], now: float) 
         running = [max(0.0, mean - (now - job.began)) for job in list(stage.running.values())]
         work[stage.on_gpus] += stage.waiting * mean + sum(running)
         jobs[stage.on_gpus] += stage.waiting + len(running)
-        chain += mean if stage.waiting else max(running)
+        chain += mean if stage.waiting else max(running, default=0.0)
     # a place for a job may be empty while the last jobs run
     shared = sum(work[kind] / max(1, min(at_once[kind], jobs[kind])) for kind in work)
     seconds = max(shared, chain)
