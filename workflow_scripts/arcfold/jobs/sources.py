@@ -47,7 +47,7 @@ class _Known:
         self._kept: dict[str, Any] = {}
         self._grown = False
         if path is not None:
-            with contextlib.suppress(InputError):
+            with contextlib.suppress(InputError, TypeError, ValueError):  # none there, or none of ours
                 self._kept = dict(read_json(path))
 
     def look(self, path: Path) -> tuple[str, list[str]]:
