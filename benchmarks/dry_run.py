@@ -3,8 +3,8 @@
     python benchmarks/dry_run.py
     python benchmarks/dry_run.py --tasks 400 1000 --repeats 5 --out dry_run.json
 
-The bare Snakefile has input, output and shell of the same 3 n + 6 jobs, and nothing else: no wildcards' checks,
-params, messages, logs or environments. Both run in folders of their own with the same profile and flags, in turns.
+The bare Snakefile has input, output and script or shell of the same 3 n + 6 jobs and nothing else: no params, messages,
+logs, resources, environments or checks. Both run in folders of their own with the same profile and flags, in turns.
 Seconds are those of the processor (user and system), so that other work on the machine counts little. Of each pair the
 ratio is taken, of the ratios the median. 400 tasks are ARC-AGI-1's evaluation set, any other number is made up.
 """
@@ -24,25 +24,27 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT / "workflow_scripts"))
+
+from arcfold.models.folder import read_files  # noqa: E402
 
 BARE = """
 FOLDS = range({n})
-MODEL = "resources/base_model"
 rule score_run:
     input: "tasks.json", "folds.json", "files.json", "model.json", expand("adapters/fold-{{fold}}", fold=FOLDS),
         expand("candidates/fold-{{fold}}.json", fold=FOLDS), expand("rescored/fold-{{fold}}.json", fold=FOLDS),
         "submission.json"
     output: "score.json"
-    shell: "touch {{output}}"
+    script: "{scripts}/score_run.py"
 rule link_run:
     input: "folds.json", expand("adapters/fold-{{fold}}", fold=FOLDS),
         expand("candidates/fold-{{fold}}.json", fold=FOLDS), expand("rescored/fold-{{fold}}.json", fold=FOLDS)
     output: "files.json"
-    shell: "touch {{output}}"
+    script: "{scripts}/link_run.py"
 rule select_attempts:
     input: "tasks.json", expand("rescored/fold-{{fold}}.json", fold=FOLDS)
     output: "submission.json"
-    shell: "touch {{output}}"
+    script: "{scripts}/select_attempts.py"
 rule rescore_candidates:
     input: "tasks.json", "model.json", {weights}, "adapters/fold-{{fold}}", "candidates/fold-{{fold}}.json"
     output: "rescored/fold-{{fold}}.json"
@@ -58,14 +60,14 @@ rule train_adapter:
 rule make_folds:
     input: "tasks.json"
     output: "folds.json"
-    shell: "touch {{output}}"
+    script: "{scripts}/make_folds.py"
 rule describe_model:
     input: {weights}
     output: "model.json"
-    shell: "touch {{output}}"
+    script: "{scripts}/describe_model.py"
 rule collect_tasks:
     output: "tasks.json"
-    shell: "touch {{output}}"
+    script: "{scripts}/collect_tasks.py"
 """
 
 
@@ -132,9 +134,11 @@ def make_bare(folder: Path, n: int) -> tuple[Path, list[str]]:
     """A folder with the bare Snakefile, and what to call there."""
     folder.mkdir()
     (folder / "resources").symlink_to(ROOT / "resources")
-    weights = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "resources").glob("base*/*") if path.is_file())
-    listed = ", ".join(f'"{path}"' for path in weights)
-    (folder / "Snakefile").write_text(BARE.format(n=n, weights=listed), encoding="utf-8")
+    base = "resources/base-15m"
+    listed = ", ".join(f'"{base}/{file}"' for file in read_files(ROOT / base))
+    (folder / "Snakefile").write_text(
+        BARE.format(n=n, weights=listed, scripts=ROOT / "workflow_scripts"), encoding="utf-8"
+    )
     return folder, ["score.json"]
 
 

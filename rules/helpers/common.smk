@@ -46,7 +46,7 @@ def says_its_line(function):
 
 @says_its_line
 def checked_config():
-    check_schema(config, "config", "config")
+    check_schema(config, "config", "config", once=True)
     runs.check_config(config, "config")
     return config
 

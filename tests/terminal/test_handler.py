@@ -180,6 +180,13 @@ def test_a_table_is_for_a_terminal_on_which_nothing_else_was_asked_for(terminal,
     assert [isinstance(handler, TableHandler) for handler in logger.handlers] == [expected]
 
 
+def test_without_rich_there_are_snakemakes_lines(terminal, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rich.live", None)
+    logger = logger_of(PLAIN, terminal)
+    assert not show_table(logger, SimpleNamespace(**NOTHING_ASKED), environment={"TERM": "xterm"})
+    assert [handler.name for handler in logger.handlers] == [PLAIN]
+
+
 def test_another_plugin_keeps_the_terminal(terminal):
     logger = logger_of("a plugin's", terminal)
     assert not show_table(logger, SimpleNamespace(**NOTHING_ASKED), environment={"TERM": "xterm"})

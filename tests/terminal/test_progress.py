@@ -54,6 +54,16 @@ def test_the_last_fold_goes_through_all_its_stages_however_many_devices_there_ar
     assert progress.time_left(0) == (pytest.approx(60), False)
 
 
+def test_devices_that_wait_for_their_next_job_half_of_the_time_are_half_as_many():
+    progress = Progress({"train_adapter": 20}, now=0)
+    for turn in range(5):
+        for device in (0, 1):
+            progress.begin(10 * turn + device, job("train_adapter", 2 * turn))
+        for device in (0, 1):
+            progress.end(10 * turn + device, 2 * turn + 1)
+    assert progress.time_left(10) == (pytest.approx(10), False)
+
+
 def test_first_jobs_that_take_long_are_forgotten():
     progress = Progress({"train_adapter": 10}, now=0)
     for number, seconds in enumerate((30, 30, 2, 2, 2, 2)):

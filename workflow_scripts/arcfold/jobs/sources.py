@@ -46,6 +46,7 @@ class _Known:
         self._path = path
         self._kept: dict[str, Any] = {}
         self._grown = False
+        self._read: dict[tuple[Path, int], tuple[str, list[str]]] = {}
         if path is not None:
             with contextlib.suppress(InputError, TypeError, ValueError):  # none there, or none of ours
                 self._kept = dict(read_json(path))
@@ -54,13 +55,18 @@ class _Known:
         """As `_read`."""
         if self._path is None:
             return _read(path, path.stat().st_mtime_ns)
+        return self._look(path, path.stat().st_mtime_ns)
+
+    def _look(self, path: Path, modified: int) -> tuple[str, list[str]]:
+        if (path, modified) in self._read:
+            return self._read[path, modified]
         content = path.read_bytes()
         # a syntax tree is written otherwise by another Python
         key = hashlib.sha256(sys.version.encode() + content).hexdigest()[:32]
         if key not in self._kept:
             self._kept[key] = _meaning(content.decode())
             self._grown = True
-        meaning, names = self._kept[key]
+        meaning, names = self._read[path, modified] = self._kept[key]
         return meaning, names
 
     def save(self) -> None:

@@ -155,10 +155,23 @@ class Progress:
 
     def time_left(self, now: float) -> Estimate | None:
         """As the function of that name."""
-        return time_left(list(self.stages.values()), self.most_at_once, now)
+        return time_left(list(self.stages.values()), self.at_once(now), now)
+
+    def at_once(self, now: float) -> dict[bool, float]:
+        """How many jobs have run at once on average since the first, of those with GPUs and of the others.
+
+        Where jobs are short, starting them takes longer than they do, and fewer run than there is room for.
+        """
+        mean: dict[bool, float] = {}
+        for kind, most in self.most_at_once.items():
+            stages = [one for one in list(self.stages.values()) if one.on_gpus is kind and one.began is not None]
+            busy = sum(sum(one.seconds) + sum(now - job.began for job in list(one.running.values())) for one in stages)
+            passed = now - min((one.began for one in stages if one.began is not None), default=now)
+            mean[kind] = min(most, busy / passed) if passed > 0 else most
+        return mean
 
 
-def time_left(stages: Iterable[Stage], at_once: Mapping[bool, int], now: float) -> Estimate | None:
+def time_left(stages: Iterable[Stage], at_once: Mapping[bool, float], now: float) -> Estimate | None:
     """How long a run will still take; None if nothing is known.
 
     stages: in the order in which a fold goes through them
