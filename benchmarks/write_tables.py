@@ -238,6 +238,22 @@ def workers(records: Records) -> str:
     return table(("target", "GPUs", "before", "with workers", "again", "remarks"), rows)
 
 
+def dry_run(records: Records) -> str:
+    """Dry runs of one task a fold, ours and a bare Snakefile's."""
+    rows = [
+        [
+            str(row["folds"]),
+            str(row["jobs"]),
+            number(row["seconds"], 1, " s"),
+            number(row["bare_seconds"], 1, " s"),
+            number(row["ratio"], 2),
+            f"{row['peak_mib']:.0f} MiB, bare {row['bare_peak_mib']:.0f} MiB",
+        ]
+        for row in records.figures("dry_run")["rows"]
+    ]
+    return table(("folds", "jobs", "processor time", "bare", "ratio", "largest process"), rows)
+
+
 def search(records: Records) -> str:
     """Search and rescoring against the sequential references."""
     rows = []
@@ -351,6 +367,7 @@ TABLES: dict[str, Callable[[Records], str]] = {
     "gpu_seconds": gpu_seconds,
     "four_gpus": four_gpus,
     "workers": workers,
+    "dry_run": dry_run,
     "search": search,
     "training_gpu": _training("training_arc2_evaluation_8folds"),
     "training_cpu": _training("training"),

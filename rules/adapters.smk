@@ -3,7 +3,7 @@
 
 use rule worker_job as train_adapter with:
     input:
-        tasks=lambda wildcards: get_challenges_file(wildcards.dataset),
+        tasks=get_challenges_of_dataset,
         folds=earlier_in_store("adapters", "folds", "folds.json"),
         model=stage_model_record("adapters"),
         weights=stage_model_files("adapters"),
@@ -16,7 +16,7 @@ use rule worker_job as train_adapter with:
         script="train_adapter",
         base=stage_model_folder("adapters"),
         loading=stage_model_loading("adapters"),
-        seed=lambda wildcards: get_split(wildcards)[1],
+        seed=get_seed,
         settings=stage_param("adapters", "training"),
         code=get_code("train_adapter"),
     message:

@@ -3,7 +3,7 @@
 
 use rule worker_job as search_candidates with:
     input:
-        tasks=lambda wildcards: get_challenges_file(wildcards.dataset),
+        tasks=get_challenges_of_dataset,
         folds=earlier_in_store("candidates", "folds", "folds.json"),
         model=stage_model_record("candidates"),
         weights=stage_model_files("candidates"),
@@ -16,7 +16,7 @@ use rule worker_job as search_candidates with:
         script="search_candidates",
         base=stage_model_folder("candidates"),
         loading=stage_model_loading("candidates"),
-        seed=lambda wildcards: get_split(wildcards)[1],
+        seed=get_seed,
         settings=stage_param("candidates", "search"),
         cache_gib=config["cache_gib"],
         code=get_code("search_candidates"),
@@ -26,7 +26,7 @@ use rule worker_job as search_candidates with:
 
 use rule worker_job as rescore_candidates with:
     input:
-        tasks=lambda wildcards: get_challenges_file(wildcards.dataset),
+        tasks=get_challenges_of_dataset,
         model=stage_model_record("rescored"),
         weights=stage_model_files("rescored"),
         adapter=earlier_in_store("rescored", "adapters", "fold-{fold}"),
@@ -39,8 +39,8 @@ use rule worker_job as rescore_candidates with:
         script="rescore_candidates",
         base=stage_model_folder("rescored"),
         loading=stage_model_loading("rescored"),
-        seed=lambda wildcards: get_split(wildcards)[1],
-        longest=lambda wildcards: stage_param("rescored", "search")(wildcards)["longest"],
+        seed=get_seed,
+        longest=stage_param("rescored", "search", "longest"),
         settings=stage_param("rescored", "rescoring"),
         cache_gib=config["cache_gib"],
         code=get_code("rescore_candidates"),

@@ -53,7 +53,7 @@ rule find_new_tasks:
 
 rule make_folds:
     input:
-        tasks=lambda wildcards: get_challenges_file(wildcards.dataset),
+        tasks=get_challenges_of_dataset,
     output:
         "results/store/folds/{dataset}/{split}/{key}/folds.json",
     log:
@@ -61,7 +61,7 @@ rule make_folds:
     conda:
         "../envs/cpu.yaml"
     params:
-        split=lambda wildcards: get_split(wildcards),
+        split=get_split,
         settings=stage_param("folds", "folds"),
         code=get_code("make_folds"),
     message:

@@ -1,5 +1,6 @@
 # The checked config, runs and their settings: what all rules ask. The meaning of the words is in arcfold.runs.runs.
 import functools
+import inspect
 import os
 import shlex
 import sys
@@ -15,6 +16,18 @@ from arcfold.jobs.files import InputError, check_schema
 from arcfold.models.folder import how_to_get, read_files
 from arcfold.runs.recipes import check_recipes
 from arcfold.jobs.sources import hash_of_code
+
+# What was found in earlier calls, each named by all that it depends on.
+KNOWN = Path(".snakemake/arcfold/known")
+
+
+def of_wildcards(function):
+    """A function of wildcards for an input or a param, whose signature is taken once.
+
+    Snakemake takes it twice for each job, in all a fifth of a dry run.
+    """
+    function.__signature__ = inspect.signature(function)
+    return function
 
 
 def says_its_line(function):
@@ -33,7 +46,7 @@ def says_its_line(function):
 
 @says_its_line
 def checked_config():
-    check_schema(config, "config", "config")
+    check_schema(config, "config", "config", once=True)
     runs.check_config(config, "config")
     return config
 
@@ -43,14 +56,14 @@ checked_config()
 
 @says_its_line
 def get_run(name):
-    return runs.resolve_run(config, name, lambda dataset: count_tasks(config, dataset))
+    return runs.resolve_run(config, name, lambda dataset: count_tasks(config, dataset, cache=KNOWN))
 
 
 @says_its_line
 def get_leaks(name):
     """What a run's base model and adapter have seen of its tasks; refused unless the config allows it."""
     run = get_run(name)
-    found = leaks(config, run, cache=".snakemake/leaks")
+    found = leaks(config, run, cache=KNOWN)
     check_leaks(found, config["allow_seen"], name)
     return found
 
@@ -82,4 +95,4 @@ def marker(target, stale):
 @functools.cache
 def get_code(script):
     """A hash of what a rule's script and the modules behind it say."""
-    return hash_of_code(Path(workflow.basedir) / "workflow_scripts" / f"{script}.py")
+    return hash_of_code(Path(workflow.basedir) / "workflow_scripts" / f"{script}.py", known=KNOWN / "code.json")

@@ -1,10 +1,25 @@
 # Paths and settings of the stages in results/store/, and of the links that a run has to them.
 
 
-def get_split(wildcards):
-    """Number of folds and seed of a folder of the store, '8folds-seed0'."""
-    folds, seed = wildcards.split.split("folds-seed")
+def folds_and_seed(split):
+    """What the name of a folder of the store says: (8, 0) for '8folds-seed0'."""
+    folds, seed = split.split("folds-seed")
     return int(folds), int(seed)
+
+
+@of_wildcards
+def get_split(wildcards):
+    return folds_and_seed(wildcards.split)
+
+
+@of_wildcards
+def get_seed(wildcards):
+    return folds_and_seed(wildcards.split)[1]
+
+
+@of_wildcards
+def get_challenges_of_dataset(wildcards):
+    return get_challenges_file(wildcards.dataset)
 
 
 @says_its_line
@@ -18,6 +33,7 @@ def check_fold(wildcards):
 def in_store(stage, name):
     """The path of a run's file in the store."""
 
+    @of_wildcards
     def path(wildcards):
         get_leaks(wildcards.run)
         check_fold(wildcards)
@@ -29,35 +45,46 @@ def in_store(stage, name):
 def all_in_store(stage, name):
     """The paths of a stage's files in the store, one for each fold of the run."""
 
+    @of_wildcards
     def paths(wildcards):
         get_leaks(wildcards.run)
         run = get_run(wildcards.run)
-        return [f"{run.store(stage)}/{name.format(fold=fold)}" for fold in range(run.folds)]
+        folder = run.store(stage)
+        return [f"{folder}/{name.format(fold=fold)}" for fold in range(run.folds)]
 
     return paths
+
+
+@functools.cache
+def get_earlier_folder(stage, earlier, dataset, split, key):
+    """The folder of an earlier stage's files for a store folder of `stage`."""
+    return runs.store_path(earlier, dataset, *folds_and_seed(split), get_settings(stage, key))
 
 
 def earlier_in_store(stage, earlier, name):
     """The path of an earlier stage's file for a store folder of `stage`."""
 
+    @of_wildcards
     def path(wildcards):
-        settings = get_settings(stage, wildcards.key)
-        folder = runs.store_path(earlier, wildcards.dataset, *get_split(wildcards), settings)
+        folder = get_earlier_folder(stage, earlier, wildcards.dataset, wildcards.split, wildcards.key)
         return f"{folder}/{name.format(**wildcards)}"
 
     return path
 
 
-def stage_param(stage, section):
-    """The slice of the settings that one section names."""
+def stage_param(stage, section, key=None):
+    """The slice of the settings that one section names, or the value of one key in it."""
 
+    @of_wildcards
     def settings(wildcards):
-        return get_settings(stage, wildcards.key)[section]
+        found = get_settings(stage, wildcards.key)[section]
+        return found if key is None else found[key]
 
     return settings
 
 
 def stage_model_record(stage):
+    @of_wildcards
     def path(wildcards):
         return f"results/models/{get_settings(stage, wildcards.key)['model']}.json"
 
@@ -65,6 +92,7 @@ def stage_model_record(stage):
 
 
 def stage_model_files(stage):
+    @of_wildcards
     def paths(wildcards):
         return get_model_files(get_settings(stage, wildcards.key)["model"])
 
@@ -72,6 +100,7 @@ def stage_model_files(stage):
 
 
 def stage_model_folder(stage):
+    @of_wildcards
     def path(wildcards):
         return get_model_folder(get_settings(stage, wildcards.key)["model"])
 
@@ -79,6 +108,7 @@ def stage_model_folder(stage):
 
 
 def stage_model_loading(stage):
+    @of_wildcards
     def loading(wildcards):
         return get_model_loading(get_settings(stage, wildcards.key)["model"])
 
@@ -86,6 +116,7 @@ def stage_model_loading(stage):
 
 
 def run_param(section):
+    @of_wildcards
     def settings(wildcards):
         return get_run(wildcards.run).settings[section]
 
@@ -103,6 +134,7 @@ def link_marker(name):
     Links are made by `link_run` too, of which Snakemake knows nothing when one is asked for by name.
     """
 
+    @of_wildcards
     def path(wildcards):
         link = Path(f"results/runs/{wildcards.run}/{name.format(**wildcards)}")
         stage = {"folds.json": "folds"}.get(name, name.partition("/")[0])
@@ -118,6 +150,7 @@ def get_link_target(wildcards, input, output):
     return os.path.relpath(input.file, Path(output[0]).parent)
 
 
+@of_wildcards
 def get_init(wildcards):
     """The pretrained adapter that a fold starts from, if any."""
     init = get_settings("adapters", wildcards.key)["training"].get("init")

@@ -55,6 +55,23 @@ def test_a_subset_is_a_dataset_too(config):
     assert count_tasks(config, "arc2_new_evaluation") == 114
 
 
+def test_a_count_is_kept_until_something_it_depends_on_changes(config, tmp_path):
+    tasks, cache = tmp_path / "mine.json", tmp_path / "cache"
+    pairs = {part: [{"input": [[1]], "output": [[2]]}] for part in ("train", "test")}
+    config["datasets"]["mine"] = {"tasks": str(tasks)}
+    tasks.write_text(json.dumps({"a": pairs, "b": pairs}))
+    assert count_tasks(config, "mine", cache) == 2
+    (kept,) = (path for path in cache.iterdir() if path.name != "code.json")
+    kept.write_text("7")
+    assert count_tasks(config, "mine", cache) == 7
+    assert count_tasks(config, "mine") == 2
+    tasks.write_text(json.dumps({"a": pairs}))
+    assert count_tasks(config, "mine", cache) == 1
+    tasks.write_text(json.dumps({"a": {"train": [], "test": []}}))
+    with pytest.raises(InputError):
+        count_tasks(config, "mine", cache)
+
+
 def test_a_single_task_is_a_dataset_by_its_id(config, arc):
     expected = next(t for t in arc["arc2_evaluation"] if t.id == "db695cfb")
     assert load_dataset(config, "db695cfb") == [expected]

@@ -156,3 +156,33 @@ def test_importing_a_package_runs_no_code_of_it():
         if path.parent.name != "families":
             tree = ast.parse(path.read_text(encoding="utf-8"))
             assert [type(statement) for statement in tree.body] == [ast.Expr], path
+
+
+def test_what_is_known_of_the_code_changes_no_hash(tmp_path):
+    known = tmp_path / "known" / "code.json"
+    scripts = [ROOT / "workflow_scripts" / f"{name}.py" for name in ("make_folds", "score_run")]
+    expected = [hash_of_code(script) for script in scripts]
+    code = (
+        "import sys; from arcfold.jobs.sources import hash_of_code; "
+        "print(*[hash_of_code(script, known=sys.argv[1]) for script in sys.argv[2:]])"
+    )
+    for content in (None, None, "{", "[1]"):  # made, read, broken, of another kind
+        if content is not None:
+            known.write_text(content)
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(known), *map(str, scripts)],
+            env={"PYTHONPATH": str(ROOT / "workflow_scripts")},
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout.split() == expected, done.stderr
+
+
+def test_a_changed_file_is_not_taken_for_what_is_known_of_it(tmp_path):
+    path, known = tmp_path / "script.py", tmp_path / "code.json"
+    path.write_text(BEFORE)
+    before = hash_of_code(path, known)
+    path.write_text(BEFORE.replace("2 * value", "3 * value"))
+    changed = hash_of_code(path, known)
+    path.write_text(BEFORE.replace("Twice", "Two times"))
+    assert hash_of_code(path, known) == before != changed

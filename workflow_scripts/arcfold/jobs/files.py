@@ -66,19 +66,31 @@ def kept_while_unchanged(function: Callable[[str], Result]) -> Callable[[str | P
     return update_wrapper(looked_up, function)
 
 
-def check_schema(value: Any, schema: str, where: str | Path) -> None:
-    """Raises InputError naming `where` and the first place at which `value` breaks the named schema."""
+def check_schema(value: Any, schema: str, where: str | Path, *, once: bool = False) -> None:
+    """Raises InputError naming `where` and the first place at which `value` breaks the named schema.
+
+    once: for a small value that is the only one of its schema, since making the fast check takes longer than a slow one
+    """
+    if once:
+        _explain(value, schema, where)
+        return
     import fastjsonschema
-    from jsonschema import Draft7Validator
-    from jsonschema.exceptions import best_match
 
     try:
         _compiled(schema)(value)
     except fastjsonschema.JsonSchemaException:
         # the compiled check is a hundred times faster on files of grids; jsonschema tells places better
-        error = best_match(Draft7Validator(_schema(schema)).iter_errors(value))
-        if error is None:
-            raise
+        _explain(value, schema, where)
+        raise
+
+
+def _explain(value: Any, schema: str, where: str | Path) -> None:
+    """Raises InputError if jsonschema finds something wrong."""
+    from jsonschema import Draft7Validator
+    from jsonschema.exceptions import best_match
+
+    error = best_match(Draft7Validator(_schema(schema)).iter_errors(value))
+    if error is not None:
         place = "/".join(str(part) for part in error.absolute_path) or "top level"
         raise InputError(f"{where}: {place}: {_explained(error)}") from None
 
