@@ -180,7 +180,8 @@ def commands(records: Records) -> str:
 def scores(records: Records) -> str:
     """The runs with the scores that the docs quote, each seed of them, and the mean of several."""
     rows = []
-    for run in ("8folds", *(f"arc{n}_evaluation_{name}" for name in ("thorough", "8folds_16views") for n in (1, 2))):
+    runs = [f"arc{n}_evaluation_{name}" for name in ("thorough", "8folds_16views") for n in (1, 2)]
+    for run in ("8folds", "arc1_evaluation_per_task", *runs):
         seeds = records.seeds(run)
         for seed, each in sorted(seeds.items()):
             shares = [percent(each.get(key)) for key in ("score", "score_outputs", "oracle")]
@@ -235,7 +236,13 @@ def workers(records: Records) -> str:
         ]
         for row in records.figures("workers")["rows"]
     ]
-    return table(("target", "GPUs", "before", "with workers", "again", "remarks"), rows)
+    launch, memory = records.figures("workers")["launch_seconds"], records.figures("workers")["host_mib"]
+    told = table(("target", "GPUs", "before", "with workers", "again", "remarks"), rows)
+    return (
+        f"{told}\n\nFrom the {launch['of']}: median {launch['median']} s, at most {launch['largest']} s of {launch['jobs']}"
+        f" jobs. Host memory of {memory['of']}: {memory['job_20']} MiB at job 20, {memory['last']} MiB at job"
+        f" {memory['jobs']}."
+    )
 
 
 def dry_run(records: Records) -> str:
