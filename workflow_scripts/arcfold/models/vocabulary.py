@@ -20,12 +20,12 @@ from typing import IO, Any
 
 from arcfold.arc.text import FORMATS
 from arcfold.jobs.files import InputError, new_folder, read_json, write_json
-from arcfold.models.folder import WEIGHTS_INDEX, model_files, read_config, weight_files
+from arcfold.models.folder import model_files, read_config
 from arcfold.models.tokenizer import SPECIAL, TOKENIZER, ModelTokenizer, byte_level
+from arcfold.models.weights import EMBEDDING, WEIGHTS_INDEX, read_header, stored_tensors, weight_files
 
 VOCABULARY = "vocabulary.json"
 
-EMBEDDING = "model.embed_tokens.weight"
 HEADS = ("lm_head.weight", "lm_head.bias")
 """Tensors with a row for each token, as Llama, Mistral, Qwen2, Qwen3 and their like name them."""
 
@@ -34,7 +34,6 @@ _OF_IDS = ("suppress_tokens", "begin_suppress_tokens", "bad_words_ids", "forced_
 """Settings of generation that speak of ids without saying so in their names."""
 
 _CHUNK = 2**24
-_LARGEST_HEADER = 2**27
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,7 @@ def cut_vocabulary(
     tokenizer = ModelTokenizer(source)
     kept = kept_tokens(tokenizer, text_format)
     new_ids = {token.old_id: place for place, token in enumerate(kept)}
+    stored_tensors(source)
     headers = {name: read_header(source / name) for name in weight_files(source)}
     _check_weights(source, config, headers, max(new_ids))
     with new_folder(output) as folder:
@@ -96,29 +96,6 @@ def kept_tokens(tokenizer: ModelTokenizer, text_format: str) -> list[KeptToken]:
     for number in (*tokenizer.head, *tokenizer.tail):
         texts.setdefault(number, tokenizer.text_of(number))
     return [KeptToken(texts[number], number, tokenizer.is_special(number)) for number in sorted(texts)]
-
-
-def read_header(path: str | Path) -> dict[str, Any]:
-    """The header of a safetensors file: for each tensor dtype, shape and data_offsets; `__metadata__` perhaps.
-
-    Raises InputError for a file that is none, or is not whole.
-    """
-    path = Path(path)
-    try:
-        with path.open("rb") as stream:
-            start = stream.read(8)
-            if start == b"version ":
-                raise InputError(f"{path}: a pointer of git-lfs, not the weights, expected them (run 'git lfs pull')")
-            (length,) = struct.unpack("<Q", start)
-            if length > min(_LARGEST_HEADER, path.stat().st_size):
-                raise ValueError("its header is longer than the file")
-            header = json.loads(stream.read(length))
-        end = max((tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"), default=0)
-    except (struct.error, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        raise InputError(f"{path}: no readable safetensors ({' '.join(str(error).split())[:120]})") from None
-    if path.stat().st_size != 8 + length + end:
-        raise InputError(f"{path}: {path.stat().st_size} bytes, expected {8 + length + end} (a broken download?)")
-    return header
 
 
 def copy_with_rows(source: Path, target: Path, rows: Mapping[str, Sequence[int]]) -> None:
