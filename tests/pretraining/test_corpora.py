@@ -19,7 +19,7 @@ from arcfold.pretraining.corpora import (
     CorpusTask,
     Example,
     Skipped,
-    cells_of,
+    cells_problem,
     development_ids,
     fetch,
     read_archive,
@@ -82,7 +82,7 @@ def test_an_archive_of_tasks_gives_demonstrations_and_tests_together(tmp_path):
     assert len(task.examples) == 3
 
 
-def test_what_is_not_wanted_or_no_grid_is_left_out_and_told(tmp_path):
+def test_what_is_not_wanted_or_too_large_is_left_out_and_told(tmp_path):
     wide = pair([[1] * 31], [[1] * 31])
     files = {"a.json": [SMALL, SMALL, wide], "b.json": [SMALL] * 2, "c.json": [SMALL, wide]}
     path = archive(tmp_path / "a.zip", {f"tasks/{name}": value for name, value in files.items()})
@@ -95,8 +95,11 @@ def test_what_is_not_wanted_or_no_grid_is_left_out_and_told(tmp_path):
 
 
 @pytest.mark.parametrize("value", [None, [], [[]], [[1], [1, 2]], [[10]], [[-1]], [["1"]], [[1.5]], 3])
-def test_what_is_no_grid_is_none(value):
-    assert cells_of(value) is None
+def test_what_is_no_grid_is_said(value, tmp_path):
+    assert cells_problem(value)
+    path = archive(tmp_path / "a.zip", {"a.json": {"train": [SMALL, pair([[1]], value)], "test": [SMALL]}})
+    with pytest.raises(InputError, match=r"a\.zip: a\.json: pair 1, output: (is no grid|row \d )"):
+        list(read_archive(path, "tasks", everything))
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,6 @@ def load_pretrained(base: BaseModel, device: torch.device) -> PreTrainedModel:
         missing = sorted(loaded["missing_keys"])
         raise InputError(f"{base.folder}: no weights for {missing[0]}, expected all that config.json speaks of")
     if not base.is_quantized and (more := [key for key in loaded["unexpected_keys"] if not key.endswith(_BUFFERS)]):
-        raise InputError(f"{base.folder}: weights for {min(more)}, of which config.json ({base.config.get('model_type')}) "
-                         "knows nothing, expected those of one model")  # fmt: skip
+        kind = base.config.get("model_type")
+        raise InputError(f"{base.folder}: weights for {min(more)}, which config.json ({kind}) has no place for")
     return (model if base.is_quantized else model.to(device)).eval()

@@ -37,7 +37,7 @@ _BYTES = {
     **dict.fromkeys(("U64", "I64", "F64", "C64"), 8),
 }
 # A number whose bits of the exponent are all set is NaN or infinite.
-_EXPONENT = {
+_EXPONENT: dict[str, Any] = {
     "F8_E4M3": np.uint8(0x7F),
     "F8_E5M2": np.uint8(0x7C),
     "F16": np.uint16(0x7C00),

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from arcfold.jobs.files import InputError, new_folder, read_json, write_json
-from arcfold.models.folder import WEIGHTS, WEIGHTS_INDEX
+from arcfold.jobs.files import InputError, new_folder, one_line, write_json
+from arcfold.models.folder import read_config
+from arcfold.models.weights import WEIGHTS, WEIGHTS_INDEX, check_weights, stored_tensors, weight_files
 from arcfold.pretraining.batches import END, INPUT, NEWLINE, OUTPUT, PAD
 from arcfold.pretraining.network import Network, Shape
 
@@ -64,9 +65,15 @@ def load_network(folder: str | Path, **options: Any) -> Network:
     Raises InputError for a folder that is none, or a model that `Network` does not compute.
     """
     folder = Path(folder)
-    network = Network(Shape.from_config(read_json(folder / "config.json")), **options)
+    config = read_config(folder)
+    shape = Shape.from_config(config)
+    check_weights(folder, config)
+    network = Network(shape, **options)
     tensors = {name: value.float() for name, value in _load_weights(folder).items()}
-    missing, unexpected = network.load_state_dict(tensors, strict=False)
+    try:
+        missing, unexpected = network.load_state_dict(tensors, strict=False)
+    except RuntimeError as error:  # another shape
+        raise InputError(f"{folder}: the weights are not those of config.json ({one_line(error)})") from None
     if missing or unexpected:
         raise InputError(f"{folder}: the weights lack {missing[:1]} or have {unexpected[:1]}, expected those of Qwen3")
     return network
@@ -106,17 +113,8 @@ def _save_weights(folder: Path, tensors: Mapping[str, Tensor], part_mib: float |
 def _load_weights(folder: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
-    if (folder / WEIGHTS_INDEX).is_file():
-        names = sorted(set(read_json(folder / WEIGHTS_INDEX)["weight_map"].values()))
-    else:
-        names = [WEIGHTS]
-    tensors: dict[str, Tensor] = {}
-    for name in names:
-        try:
-            tensors |= load_file(folder / name)
-        except Exception as error:  # the library's own errors derive from Exception alone
-            raise InputError(f"{folder / name}: no readable weights ({error})") from None
-    return tensors
+    stored_tensors(folder)
+    return {name: tensor for file in weight_files(folder) for name, tensor in load_file(folder / file).items()}
 
 
 def _tokenizer_files(positions: int) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def held_by_jobs(steps: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Held]
 
 def _device(record: Mapping[str, Any]) -> str:
     device = record["device"]
-    return f"GPU {device['visible']}" if device["kind"] == "cuda" else "CPU"
+    return f"GPU {device.get('visible')}" if device["kind"] == "cuda" else "CPU"
 
 
 def _before_lease(record: Mapping[str, Any]) -> float:
