@@ -3,7 +3,7 @@
 from typing import Any
 
 from arcfold.arc.datasets import check_solved
-from arcfold.arc.folds import check_partition
+from arcfold.arc.folds import check_partition, read_folds
 from arcfold.arc.scoring import score_task, total_score
 from arcfold.arc.selection import ranked
 from arcfold.arc.tasks import read_tasks
@@ -30,7 +30,7 @@ def main(
 ) -> None:
     all_tasks = read_tasks(tasks)
     check_solved(all_tasks, run["dataset"])
-    check_partition(read_json(folds, "folds")["folds"], [task.id for task in all_tasks], folds)
+    check_partition(read_folds(folds), [task.id for task in all_tasks], folds)
     attempts, found = read_submission(submission, all_tasks), read_rescored(rescored, all_tasks)
     method = run["settings"]["selection"]["method"]
     scores = {

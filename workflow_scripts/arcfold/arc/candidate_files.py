@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from arcfold.arc.tasks import Task, grid_from_json, read_tasks
+from arcfold.arc.views import View
 from arcfold.jobs.files import InputError, one_line, read_json
 
 
@@ -44,6 +45,11 @@ def check_outputs(
         raise InputError(
             f"{where}: {len(entry['test'])} test outputs, expected {len(known[task_id].test)}, as many as in {tasks}"
         )
+    for place, view in enumerate(entry.get("views") or entry["scoring_views"]):
+        try:
+            View.from_json(view)
+        except InputError as error:
+            raise InputError(f"{where}, view {place}: {error}") from None
     for test, output in enumerate(entry["test"]):
         grids = set()
         for place, candidate in enumerate(output["candidates"]):

@@ -66,11 +66,11 @@ def provenance(
 def read_provenance(path: str) -> dict[str, Any]:
     """What a result says of the job that made it. Raises InputError for a file without it, or without its times."""
     content = read_json(path)
-    record = content.get("provenance") if isinstance(content, dict) else None
+    record: Any = content.get("provenance") if isinstance(content, dict) else None
     check_schema(record, "provenance", f"{path}: provenance")
     try:
-        datetime.fromisoformat(record["started"])
-    except ValueError:
+        datetime.fromisoformat(record["started"]).timestamp()
+    except (ValueError, OverflowError):
         raise InputError(f"{path}: provenance: started: {record['started']!r}, expected a time") from None
     return dict(record)
 
