@@ -71,9 +71,8 @@ def _broken_inside(content: bytes, name: str, choose: Choose) -> bytes:
             return _broken_zip(content, choose)
         if name.endswith(".xz"):
             return _broken_tar(content, choose)
-    except (ValueError, KeyError, EOFError, OSError, RecursionError, RuntimeError, NotImplementedError, struct.error,
-            zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError):  # fmt: skip
-        pass  # it has been broken before
+    except Exception:  # it has been broken before, and is no such file any more
+        pass
     return _broken_bytes(content, choose)
 
 

@@ -28,6 +28,7 @@ _NEEDED = (
     "num_key_value_heads", "rms_norm_eps", "hidden_act", "tie_word_embeddings",
 )  # fmt: skip
 _NEEDED_BY = {"llama": (), "mistral": ("sliding_window",), "qwen2": (), "qwen3": ("head_dim",)}
+_FLOATS = ("F64", "F32", "F16", "BF16")
 _HEAD, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
 
@@ -42,7 +43,10 @@ def is_plain(base: BaseModel) -> bool:
         return False
     if base.is_quantized or _rope(config) is None or config["hidden_act"] != "silu":
         return False
-    found = {name: tensor.shape for name, tensor in stored_tensors(base.folder).items()}
+    stored = stored_tensors(base.folder)
+    if any(tensor.dtype not in _FLOATS for tensor in stored.values()):
+        return False
+    found = {name: tensor.shape for name, tensor in stored.items()}
     if len(found) < config["num_hidden_layers"]:  # before as many layers are made
         return False
     return {name: tuple(tensor.shape) for name, tensor in PlainModel(config).tensors().items()} == found

@@ -186,7 +186,7 @@ def _write_weights(
 def _write_configs(
     source: Path, folder: Path, config: dict[str, Any], tokenizer: ModelTokenizer, new_ids: Mapping[int, int]
 ) -> None:
-    changed = _with_new_ids(config, new_ids) | {"vocab_size": len(new_ids)}
+    changed = _with_new_ids(config, new_ids, source / "config.json") | {"vocab_size": len(new_ids)}
     for key in SPECIAL:
         # a key that is not there stands for the architecture's own default, an id of the old vocabulary
         if f"{key}_id" not in config:
@@ -196,19 +196,20 @@ def _write_configs(
     if (source / "generation_config.json").is_file():
         generation = read_json(source / "generation_config.json")
         kept = {key: value for key, value in generation.items() if key not in _OF_IDS}
-        write_json(folder / "generation_config.json", _with_new_ids(kept, new_ids))
+        write_json(folder / "generation_config.json", _with_new_ids(kept, new_ids, source / "generation_config.json"))
 
 
-def _with_new_ids(settings: Mapping[str, Any], new_ids: Mapping[int, int]) -> dict[str, Any]:
+def _with_new_ids(settings: Mapping[str, Any], new_ids: Mapping[int, int], where: Path) -> dict[str, Any]:
     """The settings with every `…token_id` in the new vocabulary; null for a token that is not kept."""
 
-    def renewed(value: Any) -> Any:
-        if not isinstance(value, list):
-            return new_ids.get(value)
-        left = [new_ids[number] for number in value if number in new_ids]
+    def renewed(key: str, value: Any) -> Any:
+        numbers = value if isinstance(value, list) else [] if value is None else [value]
+        if not all(type(number) is int for number in numbers):
+            raise InputError(f"{where}: {key}: expected the id of a token, or a list of them")
+        left = [new_ids[number] for number in numbers if number in new_ids]
         return left if len(left) > 1 else left[0] if left else None
 
-    return {key: renewed(value) if key.endswith("token_id") else value for key, value in settings.items()}
+    return {key: renewed(key, value) if key.endswith("token_id") else value for key, value in settings.items()}
 
 
 def _write_tokenizer(
