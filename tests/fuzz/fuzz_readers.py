@@ -27,8 +27,6 @@ with atheris.instrument_imports(include=["arcfold"]):
     from breaking import broken
     from readers import READERS
 
-    import arcfold.models.lora
-    import arcfold.models.plain
     from arcfold.jobs.files import InputError
 
 FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-readers-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))

@@ -146,7 +146,9 @@ def _explained(error: Any) -> str:
         close = difflib.get_close_matches(str(odd), known, n=1)
         guess = f"did you mean {close[0]!r}? " if close else ""
         return f"unknown key {odd!r} ({guess}expected one of {', '.join(known)})"
-    hint = error.schema.get("description") if isinstance(error.schema, dict) else None
+    # what a whole file is stands in its title, what a part of it may be in the part's description
+    known = error.schema if isinstance(error.schema, dict) else {}
+    hint = known.get("title", known.get("description"))
     return one_line(error.message) + (f" (expected: {hint})" if hint else "")
 
 

@@ -40,6 +40,8 @@ PACKED = ("shard.json", "grids.npy", "cells")
 LARGEST_PACKED = 2**31
 """Bytes of a file in a packed shard at most: 2 GiB, cells of two million pairs of large grids."""
 
+_PADDING = 2**20
+
 # Cells repeat at a distance of one grid, without alignment: no position or literal-context bits.
 _XZ = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 2**25, "lc": 4, "lp": 0, "pb": 0}]
 
@@ -159,7 +161,7 @@ def unpack(path: str | Path, folder: str | Path) -> None:
     """Makes the shard of a packed file. Raises InputError for a file that is none."""
     content: dict[str, bytes] = {}
     try:
-        with tarfile.open(path, "r:xz") as archive:
+        with lzma.open(path) as packed, tarfile.open(fileobj=packed, mode="r|") as archive:
             for entry in archive:
                 # nothing is written under a name of the archive's; links lead nowhere
                 if entry.name not in PACKED or not entry.isfile() or entry.name in content:
@@ -169,6 +171,9 @@ def unpack(path: str | Path, folder: str | Path) -> None:
                 stream = archive.extractfile(entry)
                 assert stream is not None
                 content[entry.name] = stream.read()
+            # to the end, where the checksums are: an archive that lacks it is not whole
+            if len(packed.read(_PADDING + 1)) > _PADDING:
+                raise ValueError("more behind the last file")
         if missing := [name for name in PACKED if name not in content]:
             raise ValueError(f"no {missing[0]} in it")
         shapes = np.load(io.BytesIO(content["grids.npy"]), allow_pickle=False)
