@@ -192,3 +192,29 @@ def test_the_canonical_form_is_that_of_every_view_and_of_no_other_pair(seed):
     changed = example.output.copy()
     changed[-1, -1] = 9
     assert canonical_form(Example(example.input, changed)) != canonical_form(example)
+
+
+def test_an_archive_writes_nothing_wherever_its_names_lead(tmp_path):
+    (tmp_path / "inner").mkdir()
+    path = tmp_path / "inner" / "a.zip"
+    names = ("../../tasks/a.json", "/tmp/tasks/b.json", "tasks/../../../tasks/c.json")
+    archive(path, {name: [SMALL, SMALL] for name in names})
+    with zipfile.ZipFile(path, "a") as made:
+        link = zipfile.ZipInfo("tasks/d.json")
+        link.external_attr = 0o120777 << 16  # a symbolic link
+        made.writestr(link, "/etc/passwd")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match=r"a\.zip: tasks/d\.json: line 1, column 1: not JSON"):
+        list(read_archive(path, "pairs", everything))
+    assert sorted(tmp_path.rglob("*")) == before
+    assert not Path("/tmp/tasks/b.json").exists()
+
+
+def test_an_encrypted_archive_is_named(tmp_path):
+    path = archive(tmp_path / "a.zip", {"tasks/a.json": [SMALL, SMALL]})
+    content = bytearray(path.read_bytes())
+    for mark, place in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        content[content.index(mark) + place] |= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.zip: tasks/a\.json: cannot be unpacked \(.*password.*\)"):
+        list(read_archive(path, "pairs", everything))

@@ -62,3 +62,11 @@ def test_a_prompt_that_cannot_fit_ends_the_search_with_one_line(copy):
     call = copy("results/runs/hidden_1folds/candidates/fold-0.json", settings={"search": {"longest": 931}})
     refused(call, "task second, test[0]: the prompt needs", "expected at most 931 (search/longest)")
     assert copy.results() == before
+
+
+def test_where_logs_cannot_be_written_no_job_begins_and_one_line_says_so(fresh):
+    fresh.path("results").mkdir()
+    fresh.write("results/logs", "a file in the folder's place")
+    refused(fresh("results/runs/tiny/folds.json"), "results/logs/", "the log cannot be written (")
+    call = fresh("results/runs/hidden_1folds/adapters/fold-0")
+    refused(call, "results/logs/train_adapter/hidden/", ".job.json: cannot be written (")

@@ -147,8 +147,8 @@ def _explained(error: Any) -> str:
         guess = f"did you mean {close[0]!r}? " if close else ""
         return f"unknown key {odd!r} ({guess}expected one of {', '.join(known)})"
     # what a whole file is stands in its title, what a part of it may be in the part's description
-    known = error.schema if isinstance(error.schema, dict) else {}
-    hint = known.get("title", known.get("description"))
+    described = error.schema if isinstance(error.schema, dict) else {}
+    hint = described.get("title", described.get("description"))
     return one_line(error.message) + (f" (expected: {hint})" if hint else "")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from arcfold.jobs.files import InputError
+from arcfold.jobs.files import InputError, one_line
 from arcfold.models.base import BaseModel
 from arcfold.models.folder import model_files
 from arcfold.models.weights import stored_tensors
@@ -26,11 +26,6 @@ def load_libraries() -> None:
     """Imports what `load_pretrained` and PEFT use: seconds that a job need not hold a device for."""
     import peft  # noqa: F401
     from transformers import AutoModelForCausalLM  # noqa: F401
-
-
-def one_line(error: BaseException) -> str:
-    """What an error of another library says, short enough for a line of ours."""
-    return " ".join(str(error).split())[:200]
 
 
 def load_pretrained(base: BaseModel, device: torch.device) -> PreTrainedModel:

@@ -74,7 +74,7 @@ def _weight_map(index: Path) -> dict[str, str]:
 
 
 def _is_name(part: Any) -> bool:
-    return isinstance(part, str) and Path(part).name == part and "\0" not in part
+    return isinstance(part, str) and Path(part).name == part and "\0" not in part and len(part.encode()) <= 255
 
 
 def read_header(path: str | Path) -> dict[str, Any]:

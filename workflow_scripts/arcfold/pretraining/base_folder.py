@@ -15,7 +15,7 @@ from torch import Tensor
 
 from arcfold.jobs.files import InputError, new_folder, one_line, write_json
 from arcfold.models.folder import read_config
-from arcfold.models.weights import WEIGHTS, WEIGHTS_INDEX, check_weights, stored_tensors, weight_files
+from arcfold.models.weights import WEIGHTS, WEIGHTS_INDEX, check_weights, read_header, stored_tensors, weight_files
 from arcfold.pretraining.batches import END, INPUT, NEWLINE, OUTPUT, PAD
 from arcfold.pretraining.network import Network, Shape
 
@@ -80,11 +80,15 @@ def load_network(folder: str | Path, **options: Any) -> Network:
 
 
 def load_optimizer(folder: str | Path) -> dict[str, Tensor] | None:
-    """The optimizer's state of a checkpoint, if it was kept."""
+    """The optimizer's state of a checkpoint, if it was kept. Raises InputError for a file that is not whole."""
     from safetensors.torch import load_file
 
     path = Path(folder) / OPTIMIZER
-    return load_file(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    read_header(path)
+    loaded: dict[str, Tensor] = load_file(path)
+    return loaded
 
 
 def _save_weights(folder: Path, tensors: Mapping[str, Tensor], part_mib: float | None) -> None:
