@@ -64,9 +64,9 @@ def test_a_prompt_that_cannot_fit_ends_the_search_with_one_line(copy):
     assert copy.results() == before
 
 
-def test_where_logs_cannot_be_written_no_job_begins_and_one_line_says_so(fresh):
-    fresh.path("results").mkdir()
-    fresh.write("results/logs", "a file in the folder's place")
-    refused(fresh("results/runs/tiny/folds.json"), "results/logs/", "the log cannot be written (")
+def test_jobs_files_that_cannot_be_written_are_said_before_any_job(fresh):
+    fresh.path("results/logs").mkdir(parents=True)
+    fresh.write("results/logs/train_adapter", "a file in the folder's place")
     call = fresh("results/runs/hidden_1folds/adapters/fold-0")
-    refused(call, "results/logs/train_adapter/hidden/", ".job.json: cannot be written (")
+    refused(call, "results/logs/train_adapter/hidden/", "fold-0.job.json: cannot be written (")
+    assert set(fresh.results()) == set()
