@@ -547,6 +547,41 @@ CASES: list[tuple[str, Break, str]] = [
         put("record.json", "positions", 50),
         "config: settings/search/longest: 100, expected at most 50, the positions of m",
     ),
+    (
+        "base to train",
+        put("state.json", "progress/tokens", None),
+        "state.json: progress/tokens: None is not of type 'integer' (expected: a number of tokens)",
+    ),
+    (
+        "base to train",
+        put("state.json", "progress", GONE),
+        "state.json: top level: 'progress' is a required property (…)",
+    ),
+    (
+        "base to train",
+        put("config.json", "num_key_value_heads", 1),
+        "config.json: base model: num_key_value_heads is 1, expected 2 to train it further",
+    ),
+    (
+        "base to train",
+        put("config.json", "head_dim", 2),
+        "FOLDER: model.layers.0.self_attn.q_proj.weight has shape (8, 8), config.json asks for (4, 8)",
+    ),
+    (
+        "base to train",
+        put("config.json", "intermediate_size", None),
+        "config.json: base model: intermediate_size is None, expected a whole number",
+    ),
+    (
+        "base to train",
+        cut("optimizer.safetensors", -3),
+        "optimizer.safetensors: 85 bytes, expected 88 (a broken download?); fetch it again",
+    ),
+    (
+        "base to train",
+        tensors(lambda made: made.pop("lm_head.weight")),
+        "FOLDER: model.layers.0.self_attn.k_proj.weight has shape (4, 8), config.json asks for (8, 8)",
+    ),
     ("adapter", gone("base.json"), "base.json: no such file"),
     (
         "adapter",

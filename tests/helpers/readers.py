@@ -129,13 +129,13 @@ def _json(**contents: Any) -> Callable[[Path], None]:
     return write
 
 
-def model_tensors() -> dict[str, np.ndarray]:
-    """The weights of MODEL_CONFIG, float32."""
+def model_tensors(keys: int = 4) -> dict[str, np.ndarray]:
+    """The weights of MODEL_CONFIG, float32; keys: rows of the projections to keys and values."""
     draws = np.random.default_rng(0)
     shapes = {"model.embed_tokens.weight": (16, 8), "lm_head.weight": (16, 8), "model.norm.weight": (8,)}
     for layer in range(2):
         of_layer = {
-            "self_attn.q_proj": (8, 8), "self_attn.k_proj": (4, 8), "self_attn.v_proj": (4, 8),
+            "self_attn.q_proj": (8, 8), "self_attn.k_proj": (keys, 8), "self_attn.v_proj": (keys, 8),
             "self_attn.o_proj": (8, 8), "self_attn.q_norm": (4,), "self_attn.k_norm": (4,),
             "mlp.gate_proj": (12, 8), "mlp.up_proj": (12, 8), "mlp.down_proj": (8, 12),
             "input_layernorm": (8,), "post_attention_layernorm": (8,),
@@ -164,6 +164,27 @@ def write_model_in_parts(folder: Path) -> None:
         save_file(part, folder / f"part-{number}.safetensors")
         index |= dict.fromkeys(part, f"part-{number}.safetensors")
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}), encoding="utf-8")
+
+
+def write_base_to_train(folder: Path) -> None:
+    """A base model of the kind that is trained here, with the state of its training."""
+    from safetensors.numpy import save_file
+
+    write_model(folder)
+    config = MODEL_CONFIG | {"num_key_value_heads": 2, "attention_bias": False}
+    state = {"progress": {"steps": 3, "tokens": 100, "seconds": 1.5, "curve": [{"step": 3, "loss": 2.0}]}}
+    _json(config=config, state=state)(folder)
+    save_file(model_tensors(keys=8), folder / "model.safetensors")
+    save_file({"momentum": np.ones(4, np.float32)}, folder / "optimizer.safetensors")
+
+
+def read_base_to_train(folder: Path) -> Any:
+    from arcfold.jobs.files import read_json
+    from arcfold.pretraining.base_folder import load_network, load_optimizer
+    from arcfold.pretraining.loop import Progress
+
+    progress = Progress.from_json(read_json(folder / "state.json", "base_state")["progress"])
+    return load_network(folder, compiled=False), load_optimizer(folder), progress
 
 
 def read_model(folder: Path) -> Any:
@@ -283,6 +304,11 @@ READERS: dict[str, Reader] = {
     "folds": Reader(_json(folds=FOLDS), lambda folder: read_fold(folder / "folds.json", 1), ("folds.json",)),
     "model": Reader(write_model, read_model, (*_MODEL_FILES, "model.safetensors")),
     "model in parts": Reader(write_model_in_parts, read_model, _PARTS),
+    "base to train": Reader(
+        write_base_to_train,
+        read_base_to_train,
+        ("config.json", "state.json", "model.safetensors", "optimizer.safetensors"),
+    ),
     "cut": Reader(write_model, read_cut, (*_MODEL_FILES, "model.safetensors")),
     "record": Reader(
         lambda folder: _json(record=model_record("m", _written_model(folder), "embedded"))(folder),

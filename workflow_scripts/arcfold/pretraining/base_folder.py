@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from arcfold.jobs.files import InputError, new_folder, one_line, write_json
+from arcfold.jobs.files import InputError, new_folder, write_json
 from arcfold.models.folder import read_config
 from arcfold.models.weights import WEIGHTS, WEIGHTS_INDEX, check_weights, read_header, stored_tensors, weight_files
 from arcfold.pretraining.batches import END, INPUT, NEWLINE, OUTPUT, PAD
@@ -66,14 +66,19 @@ def load_network(folder: str | Path, **options: Any) -> Network:
     """
     folder = Path(folder)
     config = read_config(folder)
-    shape = Shape.from_config(config)
+    try:
+        shape = Shape.from_config(config)
+    except InputError as error:
+        raise InputError(f"{folder}/config.json: {error}") from None
     check_weights(folder, config)
     network = Network(shape, **options)
     tensors = {name: value.float() for name, value in _load_weights(folder).items()}
-    try:
-        missing, unexpected = network.load_state_dict(tensors, strict=False)
-    except RuntimeError as error:  # another shape
-        raise InputError(f"{folder}: the weights are not those of config.json ({one_line(error)})") from None
+    for name, tensor in network.state_dict().items():
+        if name in tensors and tensors[name].shape != tensor.shape:
+            raise InputError(
+                f"{folder}: {name} has shape {tuple(tensors[name].shape)}, config.json asks for {tuple(tensor.shape)}"
+            )
+    missing, unexpected = network.load_state_dict(tensors, strict=False)
     if missing or unexpected:
         raise InputError(f"{folder}: the weights lack {missing[:1]} or have {unexpected[:1]}, expected those of Qwen3")
     return network
