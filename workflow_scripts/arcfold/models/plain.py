@@ -27,6 +27,8 @@ _NEEDED = (
     "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
     "num_key_value_heads", "rms_norm_eps", "hidden_act", "tie_word_embeddings",
 )  # fmt: skip
+_SIZES = ("intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim")
+"""Of which some models have one for each layer."""
 _NEEDED_BY = {"llama": (), "mistral": ("sliding_window",), "qwen2": (), "qwen3": ("head_dim",)}
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _HEAD, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
@@ -39,7 +41,9 @@ def is_plain(base: BaseModel) -> bool:
     kind = config.get("model_type")
     if kind not in _NEEDED_BY or any(key not in config for key in (*_NEEDED, *_NEEDED_BY[kind])):
         return False
-    if any(config[key] is None or isinstance(config[key], list) for key in _NEEDED):
+    if any(config[key] is None for key in _NEEDED) or any(isinstance(config.get(key), list) for key in _SIZES):
+        return False
+    if _head_size(config) < 1:
         return False
     if base.is_quantized or _rope(config) is None or config["hidden_act"] != "silu":
         return False
