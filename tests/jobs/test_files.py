@@ -87,7 +87,7 @@ def test_what_only_looks_malformed_is_read(tmp_path):
 
 
 def test_a_message_is_one_printable_line_whatever_stands_in_it():
-    said = str(InputError("a\nb\u2028c\x1b[31m\udcff " + "x" * 5000 + " expected: y"))
+    said = str(InputError("a\nb\u2028c\xa0\x1b[31m\udcff " + "x" * 5000 + " expected: y"))
     assert said.startswith("a b c [31m\\udcff x")
     assert said.endswith("x expected: y")
     assert said.isprintable()

@@ -389,11 +389,10 @@ def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def one_line(message: object, longest: int = 300) -> str:
     """What an error says in one printable line; of a long one the middle is left out, the end says what to do."""
     text = str(message).encode("utf-8", "backslashreplace").decode()
-    line = _UNPRINTABLE.sub(" ", text).strip()
+    if not text.isprintable():  # ends of lines, what a terminal obeys, spaces of other kinds
+        text = "".join(character if character.isprintable() else "\n" for character in text)
+    line = re.sub(r"\n[ \n]*", " ", text).strip()
     if len(line) <= longest:
         return line
     end = longest // 3
     return f"{line[: longest - end - 3]} … {line[-end:]}"
-
-
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
