@@ -153,7 +153,7 @@ def read_tasks(path: str | Path) -> list[Task]:
 
 @kept_while_unchanged
 def _tasks_of(path: str) -> tuple[Task, ...]:
-    if Path(path).is_dir():
+    if os.path.isdir(path):
         return tuple(_single_task(file) for file in task_files(path))
     value = read_json(path)
     if _is_task(value):
@@ -176,11 +176,14 @@ def task_files(path: str | Path) -> list[str]:
     Raises InputError for a path that is not there, and for a folder without such files.
     """
     path = Path(path)
-    if not path.is_dir():
-        if not path.exists():
+    if not os.path.isdir(path):
+        if not os.path.exists(path):
             raise InputError(f"{path}: no such file, expected a JSON file, or a folder of them")
         return [str(path)]
-    names = sorted(entry.name for entry in os.scandir(path) if not entry.name.startswith("."))
+    try:
+        names = sorted(name for name in os.listdir(path) if not name.startswith("."))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     files = [f"{path}/{name}" for name in names if name.endswith(".json")]
     if not files:
         inner = [name for name in names if (path / name).is_dir()]

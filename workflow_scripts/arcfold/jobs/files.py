@@ -44,8 +44,8 @@ def read_json(path: str | Path, schema: str | None = None) -> Any:
         content = Path(path).read_bytes()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except (OSError, ValueError) as error:  # the second of a path that can be none
+        raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', error)})") from None
     return parse_json(content, path, schema)
 
 
