@@ -164,10 +164,12 @@ def check_weights(folder: str | Path, config: Mapping[str, Any]) -> None:
 def _check_sizes(folder: str | Path, config: Mapping[str, Any], tensors: Mapping[str, StoredTensor]) -> None:
     layers = {int(match[1]) for match in map(_LAYER.match, tensors) if match is not None}
     told = config.get("num_hidden_layers")
-    if told is not None and layers != set(range(told)):
-        found = f"{len(layers)} (up to number {max(layers)})" if layers else "none"
-        raise InputError(f"{folder}: config.json has num_hidden_layers {told}, the weights have {found}, "
-                         "expected those of one model")  # fmt: skip
+    # where no name is as expected, transformers may know another
+    if layers and told is not None and layers != set(range(told)):
+        raise InputError(
+            f"{folder}: config.json has num_hidden_layers {told}, the weights have {len(layers)} (up to number "
+            f"{max(layers)}), expected those of one model"
+        )
     sizes = config["vocab_size"], config.get("hidden_size")
     if EMBEDDING in tensors and sizes[1] is not None and tensors[EMBEDDING].shape != sizes:
         raise InputError(f"{folder}: config.json has vocab_size and hidden_size {sizes}, the weights' {EMBEDDING} has "
