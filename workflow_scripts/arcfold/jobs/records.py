@@ -68,8 +68,8 @@ def read_record(output: str | Path) -> dict[str, Any] | None:
     """The record of a target, None where there is none that can be read."""
     path = record_path(output)
     try:
-        return None if path is None else json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        return None if path is None else dict(read_json(path, "record"))
+    except InputError:
         return None
 
 
