@@ -60,7 +60,8 @@ def test_json_comes_back_as_it_was_written(tmp_path_factory, value):
         (b'{"a": NaN}', "NaN is no number that JSON knows, expected a finite one"),
         (b"[-Infinity]", "-Infinity is no number that JSON knows"),
         (b"[1e999]", "1e999 is no number that JSON knows"),
-        (b"[" + b"7" * 5000 + b"]", "a number of thousands of digits"),
+        (b"[" + b"7" * 5000 + b"]", "a number of hundreds of digits, expected one of ordinary size"),
+        (b"[1, -1" + b"0" * 309 + b"]", "a number of hundreds of digits"),
         (b"[" * 200_000 + b"]" * 200_000, "nested too deep, expected at most 64 levels"),
         (b'{"[\\"": ' * 200_000, "nested too deep, expected at most 64 levels"),
         (b'{"a": ' * 65 + b"1" + b"}" * 65, "nested too deep, expected at most 64 levels"),
@@ -81,7 +82,7 @@ def test_what_only_looks_malformed_is_read(tmp_path):
     path = tmp_path / "odd.json"
     deep = '{"a": ' * 63 + "[]" + "}" * 63
     brackets = json.dumps({"a": "[" * 500 + '"' + "{" * 500, "b\\": "\U0001f600"})
-    for text in (deep, brackets, "[" + ",".join(["[[]]"] * 300) + "]", " 1 ", str(10**300)):
+    for text in (deep, brackets, "[" + ",".join(["[[]]"] * 300) + "]", " 1 ", json.dumps("7" * 400), str(10**308)):
         path.write_bytes(b"\xef\xbb\xbf" + text.encode())
         assert read_json(path) == json.loads(text)
 

@@ -64,7 +64,11 @@ def parse_json(content: bytes, where: str | Path, schema: str | None = None) -> 
         if _is_deep(content):
             raise RecursionError
         value = json.loads(
-            text, object_pairs_hook=_object_without_duplicates, parse_float=_finite, parse_constant=_no_number
+            text,
+            object_pairs_hook=_object_without_duplicates,
+            parse_int=_ordinary if _LONG in content.translate(_DIGITS) else None,
+            parse_float=_finite,
+            parse_constant=_no_number,
         )
     except json.JSONDecodeError as error:
         raise InputError(f"{where}: line {error.lineno}, column {error.colno}: {_not_json(error)}") from None
@@ -74,8 +78,8 @@ def parse_json(content: bytes, where: str | Path, schema: str | None = None) -> 
         raise InputError(f"{where}: {error} is no number that JSON knows, expected a finite one") from None
     except RecursionError:
         raise InputError(f"{where}: nested too deep, expected at most {DEEPEST} levels") from None
-    except ValueError:  # Python's own bound
-        raise InputError(f"{where}: a number of thousands of digits, expected one of ordinary size") from None
+    except (ValueError, OverflowError):  # Python reads no number of thousands of digits
+        raise InputError(f"{where}: a number of hundreds of digits, expected one of ordinary size") from None
     if _SURROGATE.search(text) is not None:
         _check_surrogates(value, where)
     if schema is not None:
@@ -332,6 +336,17 @@ def _is_deep(content: bytes) -> bool:
             return False
         brackets = left
     return bool(brackets)
+
+
+_LONG = b"0" * 309
+_DIGITS = bytes(ord("0") if byte in b"0123456789" else ord(" ") for byte in range(256))
+
+
+def _ordinary(digits: str) -> int:
+    """Raises OverflowError for a whole number that is no float; asked only where there are such long ones."""
+    value = int(digits)
+    float(value)
+    return value
 
 
 def _finite(digits: str) -> float:
