@@ -20,7 +20,7 @@ wildcard_constraints:
     adapter=r"[A-Za-z0-9_]+",
     split=r"\d+folds-seed\d+",
     key=r"[0-9a-f]{12}",
-    fold=r"\d+",
+    fold=r"0|[1-9]\d*",
 
 
 include: "rules/helpers/common.smk"

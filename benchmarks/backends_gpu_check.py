@@ -282,8 +282,9 @@ def _score(tasks: str, rescored: str, method: str) -> dict[str, Any]:
     from arcfold.arc.tasks import read_tasks
     from arcfold.runs.predictions import read_rescored
 
-    found, scores = read_rescored([rescored]), {}
-    for task in read_tasks(tasks):
+    all_tasks = read_tasks(tasks)
+    found, scores = read_rescored([rescored], all_tasks), {}
+    for task in all_tasks:
         orders = [ranked(candidates, method) for candidates in found[task.id]]
         attempts = [two_attempts(order, pair.input) for order, pair in zip(orders, task.test, strict=True)]
         scores[task.id] = score_task(task, attempts, [[each.grid for each in order] for order in orders])

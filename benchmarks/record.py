@@ -24,6 +24,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT / "workflow_scripts"))
+
+from arcfold.jobs.files import InputError, read_json  # noqa: E402
+
 MEASURED = ROOT / "docs" / "measured"
 VERSIONS = ("python", "torch", "transformers", "peft", "trl", "unsloth")
 """Of the libraries that a record names; a file of results may name more."""
@@ -33,10 +37,13 @@ Json = Mapping[str, Any]
 
 def main() -> None:
     arguments = _arguments()
-    result = {} if arguments.result == "-" else json.loads(Path(arguments.result).read_text(encoding="utf-8"))
-    record = make_record(result, arguments.what or arguments.name, arguments.command)
-    for more in arguments.figures:
-        record["figures"] |= _more_figures(more)
+    try:
+        result = {} if arguments.result == "-" else _object(arguments.result)
+        record = make_record(result, arguments.what or arguments.name, arguments.command)
+        for more in arguments.figures:
+            record["figures"] |= _more_figures(more)
+    except InputError as error:
+        sys.exit(f"error: {error}")
     record |= {key: value for key in ("device", "date") if (value := getattr(arguments, key))}
     if missing := [key for key in ("device", "figures") if not record[key]]:
         sys.exit(f"error: {arguments.result} names no {missing[0]}, expected --{missing[0]}")
@@ -80,7 +87,14 @@ def _more_figures(more: str) -> dict[str, Any]:
     name, equals, value = more.partition("=")
     if equals:
         return {name: json.loads(value)}
-    return dict(json.loads(Path(more).read_text(encoding="utf-8")))
+    return _object(more)
+
+
+def _object(path: str) -> dict[str, Any]:
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected an object, as the files of results are")
+    return content
 
 
 def _rounded(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from arcfold.arc.folds import read_fold
 from arcfold.arc.tasks import tasks_by_id
 from arcfold.jobs.files import read_json, write_json
 from arcfold.jobs.job import job
@@ -45,7 +46,7 @@ def main(
         watch.lap("wait for a device")
         measured = []
         for fold, adapter in enumerate(adapters):
-            of_fold = tasks_by_id(tasks, read_json(folds, "folds")["folds"][fold])
+            of_fold = tasks_by_id(tasks, read_fold(folds, fold))
             chosen = spread(of_fold, codec, settings["tasks"], search["longest"])
             searched, scored = (
                 draw_input_views(chosen, codec, views=views, longest=search["longest"], seed=seed, purpose=purpose)

@@ -3,8 +3,9 @@
 from importlib.util import find_spec
 from typing import Any
 
+from arcfold.arc.folds import read_fold
 from arcfold.jobs.devices import lease
-from arcfold.jobs.files import read_json, write_json
+from arcfold.jobs.files import write_json
 from arcfold.jobs.job import job
 from arcfold.jobs.provenance import Stopwatch, hash_inputs, provenance
 from arcfold.training.benchmark import WAYS, compare, measure
@@ -18,7 +19,7 @@ def main(
     settings: dict[str, Any], gpus: int, threads: int, output: str,
 ) -> None:  # fmt: skip
     watch = Stopwatch()
-    ids = read_json(folds, "folds")["folds"][0]
+    ids = read_fold(folds, 0)
     request = {"tasks": tasks, "ids": ids, "record": record, "base": base, "loading": loading, "seed": seed}
     request |= {"threads": threads, "settings": settings}
     rows = {}

@@ -18,7 +18,8 @@ def main(tasks: str, task_id: str, rescored: list[str], submission: str, run: st
         for place, pair in enumerate(task.train, start=1)
     ]
     rows = [[panel for pair in shown[start : start + 2] for panel in pair] for start in range(0, len(shown), 2)]
-    candidates, attempts = read_rescored(rescored)[task_id], read_submission(submission)[task_id]
+    every = list(found.values())
+    candidates, attempts = read_rescored(rescored, every)[task_id], read_submission(submission, every)[task_id]
     for place, pair in enumerate(task.test):
         values = {candidate.grid: product_of_experts(candidate) for candidate in candidates[place]}
         row = [Panel(f"test input {place + 1}", pair.input)]

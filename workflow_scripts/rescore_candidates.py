@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from arcfold.arc.tasks import tasks_by_id
+from arcfold.arc.candidate_files import read_candidates
 from arcfold.jobs.files import read_json, write_json
 from arcfold.jobs.job import job
 from arcfold.jobs.progress import progress_bar
@@ -14,6 +14,7 @@ def main(
     *,
     tasks: str,
     candidates: str,
+    fold: int,
     model: str,
     folder: str,
     loading: dict[str, str],
@@ -40,9 +41,9 @@ def main(
     load = model_loader(base)
     watch.lap("import")
     base.check_length(longest, "search/longest")
-    found = read_json(candidates, "candidates")
+    found, of_fold = read_candidates(candidates, fold, tasks)
     input_views = draw_input_views(
-        tasks_by_id(tasks, list(found["tasks"])),
+        of_fold,
         base.codec,
         views=settings["views"],
         longest=longest,
@@ -74,6 +75,7 @@ if "snakemake" in globals():
         main(
             tasks=snakemake.input.tasks,
             candidates=snakemake.input.candidates,
+            fold=int(snakemake.wildcards.fold),
             model=snakemake.input.model,
             folder=snakemake.params.base,
             loading=snakemake.params.loading,

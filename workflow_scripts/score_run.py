@@ -3,13 +3,13 @@
 from typing import Any
 
 from arcfold.arc.datasets import check_solved
-from arcfold.arc.folds import check_partition
+from arcfold.arc.folds import check_partition, read_folds
 from arcfold.arc.scoring import score_task, total_score
 from arcfold.arc.selection import ranked
 from arcfold.arc.tasks import read_tasks
 from arcfold.jobs.files import read_json, write_json
 from arcfold.jobs.job import job
-from arcfold.jobs.provenance import hash_inputs, provenance
+from arcfold.jobs.provenance import hash_inputs, provenance, read_provenance
 from arcfold.runs.predictions import read_rescored, read_submission
 from arcfold.runs.versions import code_version, data_version, scorer_version
 
@@ -30,8 +30,8 @@ def main(
 ) -> None:
     all_tasks = read_tasks(tasks)
     check_solved(all_tasks, run["dataset"])
-    check_partition(read_json(folds, "folds")["folds"], [task.id for task in all_tasks], folds)
-    attempts, found = read_submission(submission), read_rescored(rescored)
+    check_partition(read_folds(folds), [task.id for task in all_tasks], folds)
+    attempts, found = read_submission(submission, all_tasks), read_rescored(rescored, all_tasks)
     method = run["settings"]["selection"]["method"]
     scores = {
         task.id: score_task(
@@ -42,9 +42,9 @@ def main(
         for task in all_tasks
     }
     made_by = {
-        "train_adapter": [read_json(f"{adapter}/training.json")["provenance"] for adapter in adapters],
-        "search_candidates": [read_json(path)["provenance"] for path in candidates],
-        "rescore_candidates": [read_json(path)["provenance"] for path in rescored],
+        "train_adapter": [read_provenance(f"{adapter}/training.json") for adapter in adapters],
+        "search_candidates": [read_provenance(path) for path in candidates],
+        "rescore_candidates": [read_provenance(path) for path in rescored],
     }
     # what the base model or a pretrained adapter had seen of these tasks: none, or allowed by the config
     made: dict[str, Any] = {
@@ -59,7 +59,7 @@ def main(
     made["provenance"] = provenance(
         inputs=hash_inputs(tasks=tasks, folds=folds, submission=submission),
         run=run,
-        model={key: read_json(record)[key] for key in ("name", "hash")},
+        model={key: read_json(record, "model")[key] for key in ("name", "hash")},
         seconds_of_folds={step: [each["seconds"] for each in folds_of] for step, folds_of in made_by.items()},
         devices_of_folds={step: [each["device"] for each in folds_of] for step, folds_of in made_by.items()},
         peak_host_mib={step: max(each["peak_host_mib"] for each in folds_of) for step, folds_of in made_by.items()},

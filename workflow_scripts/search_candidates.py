@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from arcfold.arc.folds import read_fold
 from arcfold.arc.tasks import tasks_by_id
 from arcfold.jobs.files import read_json, write_json
 from arcfold.jobs.job import job
@@ -41,7 +42,7 @@ def main(
     watch.lap("import")
     base.check_length(settings["longest"], "search/longest")
     input_views = draw_input_views(
-        tasks_by_id(tasks, read_json(folds, "folds")["folds"][fold]),
+        tasks_by_id(tasks, read_fold(folds, fold)),
         base.codec,
         views=settings["views"],
         longest=settings["longest"],

@@ -4,17 +4,16 @@ from typing import Any
 
 from arcfold.arc.selection import ranked, two_attempts
 from arcfold.arc.tasks import read_tasks
-from arcfold.jobs.files import InputError, write_json
+from arcfold.jobs.files import write_json
 from arcfold.jobs.job import job
 from arcfold.runs.predictions import read_rescored
 
 
 def main(tasks: str, rescored: list[str], settings: dict[str, Any], output: str) -> None:
-    found = read_rescored(rescored)
+    all_tasks = read_tasks(tasks)
+    found = read_rescored(rescored, all_tasks)
     submission = {}
-    for task in read_tasks(tasks):
-        if task.id not in found:
-            raise InputError(f"{tasks}: task {task.id} is in no fold's rescored file")
+    for task in all_tasks:
         attempts = [
             two_attempts(ranked(candidates, settings["method"]), pair.input)
             for pair, candidates in zip(task.test, found[task.id], strict=True)

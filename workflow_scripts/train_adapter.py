@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from arcfold.arc.folds import read_fold
 from arcfold.arc.tasks import tasks_by_id
 from arcfold.jobs.files import read_json
 from arcfold.jobs.job import job
@@ -35,7 +36,7 @@ def main(
     if init is not None:
         inputs["init"] = f"{init}/training.json"
     adapt(
-        tasks_by_id(tasks, read_json(folds, "folds")["folds"][fold]),
+        tasks_by_id(tasks, read_fold(folds, fold)),
         base=BaseModel.open(folder, read_json(model, "model"), **loading),
         init=init,
         seed=seed,

@@ -17,6 +17,7 @@ def get_client():
     return command.replace("{", "{{").replace("}", "}}")
 
 
+@says_its_line
 def write_job_files(jobs):
     """Writes the files of all jobs that workers will do."""
     os.environ[PARENT] = identity_of(os.getpid())

@@ -16,6 +16,7 @@ from arcfold.arc.tasks import (
     read_kaggle,
     read_tasks,
     shortest_tasks,
+    task_files,
     task_from_json,
     task_to_json,
     tasks_by_id,
@@ -181,9 +182,13 @@ GOOD = {"train": [{"input": [[1]], "output": [[2]]}], "test": [{"input": [[3]]}]
     [
         ([], "expected an object with one task or more"),
         ({}, "expected an object with one task or more"),
-        ({"a": 1}, "task a has int, expected the keys 'train' and 'test'"),
-        ({"a": {"train": GOOD["train"]}}, "task a has ['train'], expected the keys 'train' and 'test'"),
-        ({"a": {**GOOD, "name": "a"}}, "expected the keys 'train' and 'test'"),
+        ({"a": 1}, "task a has a number, expected an object with the keys 'train' and 'test'"),
+        ({"a": {"train": GOOD["train"]}}, "task a has train, expected an object with the keys 'train' and 'test'"),
+        ({"a": {**GOOD, "train": [{"input": [[1]], "output": None}]}}, "task a, train[0]: no 'output'"),
+        ([{"input": [[1]], "output": [[2]]}] * 3, "a list of pairs, as RE-ARC has them, expected tasks"),
+        ({"": GOOD}, "the task id '', expected 1 to 100 bytes without slashes"),
+        ({"../../x": GOOD}, "the task id '../../x', expected 1 to 100 bytes without slashes"),
+        ({"é" * 51: GOOD}, "expected 1 to 100 bytes"),
         ({"a": {**GOOD, "train": []}}, "task a, train: expected a list with one pair or more"),
         ({"a": {**GOOD, "test": {}}}, "task a, test: expected a list with one pair or more"),
         ({"a": {**GOOD, "train": [{"input": [[1]]}]}}, "task a, train[0]: no 'output'"),
@@ -201,6 +206,32 @@ def test_a_malformed_task_is_named_with_file_task_and_place(tmp_path, value, sai
     assert str(error.value).startswith(f"{path}: ")
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_outputs_of_null_further_keys_and_a_byte_order_mark_are_taken(tmp_path):
+    value = {"name": "a task", "id": 7, "train": GOOD["train"], "test": [{"input": [[3]], "output": None}]}
+    path = tmp_path / "a.json"
+    for content in (value, {"a": value}):
+        path.write_bytes(b"\xef\xbb\xbf" + json.dumps(content).encode())
+        assert read_tasks(path) == [task("a", [("1", "2")], [("3", None)])]
+
+
+def test_a_folder_has_a_file_for_each_task_and_changes_are_seen(tmp_path):
+    two = [task("a", [("1", "2")], [("3", "4")]), task("b", [("12 34", "5")], [("6", None)])]
+    for one in reversed(two):
+        write_json(tmp_path / f"{one.id}.json", task_to_json(one))
+    (tmp_path / "README.md").write_text("not a task")
+    (tmp_path / "._a.json").write_bytes(b"\0\5")  # as macOS leaves them
+    assert task_files(tmp_path) == [f"{tmp_path}/a.json", f"{tmp_path}/b.json"]
+    assert read_tasks(tmp_path) == two
+    write_json(tmp_path / "a.json", task_to_json(two[1]))
+    assert [t.train for t in read_tasks(tmp_path)] == [two[1].train] * 2
+
+
+def test_a_folder_without_tasks_names_what_it_has(tmp_path):
+    (tmp_path / "training").mkdir()
+    with pytest.raises(InputError, match=r"no task files, expected a folder of \{id\}\.json \(.*folders: training\)"):
+        read_tasks(tmp_path)
 
 
 def test_duplicate_ids_are_refused(tmp_path):
@@ -240,3 +271,12 @@ def test_solutions_that_do_not_fit_their_challenges_are_refused(tmp_path, soluti
     with pytest.raises(InputError) as error:
         read_kaggle(tmp_path / "challenges.json", tmp_path / "solutions.json")
     assert said in str(error.value)
+
+
+def test_an_output_that_contradicts_the_solutions_is_refused(tmp_path):
+    write_json(tmp_path / "challenges.json", {"a": {**GOOD, "test": [{"input": [[3]], "output": [[4]]}]}})
+    write_json(tmp_path / "solutions.json", {"a": [[[4]]]})
+    assert read_kaggle(tmp_path / "challenges.json", tmp_path / "solutions.json")[0].test[0].output == ((4,),)
+    write_json(tmp_path / "solutions.json", {"a": [[[5]]]})
+    with pytest.raises(InputError, match=r"solutions\.json: task a, output 0 differs from test\[0\] in .*challenges"):
+        read_kaggle(tmp_path / "challenges.json", tmp_path / "solutions.json")

@@ -52,9 +52,20 @@ def test_json_comes_back_as_it_was_written(tmp_path_factory, value):
     [
         (b'{"a": 1,}', "line 1, column 9: not JSON"),
         (b'{\n"a" 1}', "line 2, column 5: not JSON"),
-        (b"", "line 1, column 1: not JSON"),
+        (b"", "the file is empty, expected JSON; write or fetch it again"),
         (b'{"a": 1, "b": {"c": 1, "c": 2}}', "the key 'c' stands twice, expected once"),
-        (b'"\xff"', "cannot be read"),
+        (b'"\xff"', "byte 1: not UTF-8, expected JSON in UTF-8"),
+        (b'{"a": [1, 2', "line 1, column 12: the JSON ends here in the middle (a broken download or copy?)"),
+        (b'{"a": "1, 2', "line 1, column 7: the JSON ends here in the middle"),
+        (b'{"a": NaN}', "NaN is no number that JSON knows, expected a finite one"),
+        (b"[-Infinity]", "-Infinity is no number that JSON knows"),
+        (b"[1e999]", "1e999 is no number that JSON knows"),
+        (b"[" + b"7" * 5000 + b"]", "a number of hundreds of digits, expected one of ordinary size"),
+        (b"[1, -1" + b"0" * 309 + b"]", "a number of hundreds of digits"),
+        (b"[" * 200_000 + b"]" * 200_000, "nested too deep, expected at most 64 levels"),
+        (b'{"[\\"": ' * 200_000, "nested too deep, expected at most 64 levels"),
+        (b'{"a": ' * 65 + b"1" + b"}" * 65, "nested too deep, expected at most 64 levels"),
+        (b'{"a": ["\\ud800"]}', "'\\ud800' has half a surrogate pair, expected whole characters"),
     ],
 )
 def test_a_broken_file_is_named_with_the_place_in_one_line(tmp_path, content, said):
@@ -65,6 +76,66 @@ def test_a_broken_file_is_named_with_the_place_in_one_line(tmp_path, content, sa
     assert str(error.value).startswith(f"{path}: ")
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_what_only_looks_malformed_is_read(tmp_path):
+    path = tmp_path / "odd.json"
+    deep = '{"a": ' * 63 + "[]" + "}" * 63
+    brackets = json.dumps({"a": "[" * 500 + '"' + "{" * 500, "b\\": "\U0001f600"})
+    for text in (deep, brackets, "[" + ",".join(["[[]]"] * 300) + "]", " 1 ", json.dumps("7" * 400), str(10**308)):
+        path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+        assert read_json(path) == json.loads(text)
+
+
+def test_a_message_is_one_printable_line_whatever_stands_in_it():
+    said = str(InputError("a\nb\u2028c\xa0\x1b[31m\udcff " + "x" * 5000 + " expected: y"))
+    assert said.startswith("a b c [31m\\udcff x")
+    assert said.endswith("x expected: y")
+    assert said.isprintable()
+    assert len(said) <= 1000
+
+
+def test_a_full_disk_is_said_with_the_file_and_the_remedy_and_leaves_nothing(tmp_path):
+    def fill(path):
+        Path("/dev/full").write_text("a device that has no room")
+
+    for opened in (new_file, new_folder):
+        with pytest.raises(InputError) as error, opened(tmp_path / "made") as temporary:
+            fill(temporary)
+        assert str(error.value) == (
+            f"{tmp_path / 'made'}: cannot be written (No space left on device); "
+            "make room there and run the same command again"
+        )
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_may_not_grow_is_said_too(tmp_path):
+    code = (
+        "import resource, sys\nfrom arcfold.jobs.files import InputError, new_folder, write_json\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "import numpy, safetensors.numpy\n"
+        "try:\n    write_json(sys.argv[1], list(range(1000)))\nexcept InputError as error:\n    print(error)\n"
+        "try:\n    with new_folder(sys.argv[1]) as made:\n"
+        "        safetensors.numpy.save_file({'a': numpy.zeros(1000)}, made / 'w')\n"
+        "except InputError as error:\n    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", code, str(tmp_path / "large.json")],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment_of_tests(),
+        check=True,
+    )
+    line = f"{tmp_path / 'large.json'}: cannot be written (File too large); make room there and run the same command"
+    assert [said.startswith(line) for said in done.stdout.splitlines()] == [True, True]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_no_file_can_be_made_is_said(tmp_path):
+    (tmp_path / "file").write_text("")
+    for opened in (new_file, new_folder):
+        with pytest.raises(InputError, match=r"made: cannot be written \(.*\), expected a folder that this user may"):
+            fail_while_writing(opened(tmp_path / "file" / "made"))
 
 
 def test_a_missing_file_and_a_folder_in_its_place_are_named(tmp_path):
@@ -199,3 +270,16 @@ def test_a_file_is_read_again_when_it_changes_and_only_then(tmp_path):
     path.unlink()
     with pytest.raises(FileNotFoundError):
         text_of(path)
+
+
+def test_a_folder_is_read_again_when_a_file_in_it_changes(tmp_path):
+    @kept_while_unchanged
+    def texts_of(name):
+        return sorted(path.read_text() for path in Path(name).iterdir())
+
+    (tmp_path / "a").write_text("one")
+    assert texts_of(tmp_path) == ["one"]
+    (tmp_path / "a").write_text("two!")
+    assert texts_of(tmp_path) == ["two!"]
+    (tmp_path / "b").write_text("new")
+    assert texts_of(tmp_path) == ["new", "two!"]

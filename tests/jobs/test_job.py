@@ -63,3 +63,51 @@ def test_the_number_of_threads_is_set_before_any_library_is_loaded(run_job):
 def test_a_log_holds_the_last_job_only(run_job):
     run_job(["print('first', file=sys.stderr)"])
     assert run_job(["print('second', file=sys.stderr)"])[2] == "second\n"
+
+
+def logged_in_vain(log, lines, tmp_path):
+    """Runs lines in a job whose log is a device without room, or stands where none can be made."""
+    code = f"import sys\nfrom arcfold.jobs.job import logged\nwith logged({str(log)!r}, 1, first_line={lines[0]!r}):\n"
+    code += "".join(f"    {line}\n" for line in lines[1:])
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment_of_tests(), capture_output=True, text=True
+    )
+
+
+def test_a_log_that_cannot_be_made_ends_the_job_before_it_begins_with_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    for log, reason in (("/dev/full", "No space left on device"), (tmp_path / "file" / "a.log", "File exists")):
+        done = logged_in_vain(log, ["first line", "print('working')"], tmp_path)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"error: {log}: the log cannot be written ({reason}); ")
+        assert done.stderr.count("\n") == 1
+
+
+def test_a_log_that_fills_the_disk_ends_and_the_job_goes_on(tmp_path):
+    lines = [None, "print('one', file=sys.stderr)", "print('two', file=sys.stderr)", "print('result')"]
+    done = logged_in_vain("/dev/full", lines, tmp_path)
+    assert (done.returncode, done.stdout) == (0, "result\n")
+    assert done.stderr == "one\n/dev/full: the log ends here (No space left on device)\ntwo\n" or done.stderr == (
+        "one/dev/full: the log ends here (No space left on device)\n\ntwo\n"
+    )
+
+
+def test_a_full_disk_anywhere_in_a_job_is_one_line(run_job):
+    status, error, log, _ = run_job(["open('/dev/full', 'w', buffering=1).write('no room\\n')"])
+    assert status == 1
+    assert error == log
+    assert error.startswith("error: ")
+    assert "cannot be written (No space left on device); make room there and run the same command again" in error
+
+
+def test_a_value_that_the_jobs_file_lacks_is_named(tmp_path):
+    from arcfold.jobs.files import InputError
+    from arcfold.jobs.request import Values
+
+    given = Values({"folds": 3}, "a.job.json: params")
+    assert (given.folds, given[0], given.get("seed", 7)) == (3, 3, 7)
+    assert not hasattr(given, "seed")
+    with pytest.raises(InputError, match=r"a\.job\.json: params: no seed, expected one"):
+        given.seed  # noqa: B018
+    with pytest.raises(InputError, match=r"a\.job\.json: params: 1 values, expected one at place 1"):
+        given[1]

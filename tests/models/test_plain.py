@@ -102,6 +102,25 @@ def test_what_is_not_plain_is_left_to_transformers(architecture: str, change: di
     assert not is_plain(BaseModel.open(folder_of(tmp_path / "m", architecture, change=change)))
 
 
+@pytest.mark.parametrize(
+    ("architecture", "change", "said"),
+    [
+        ("qwen3", {"model_type": "gemma", "architectures": ["GemmaForCausalLM"]}, r"weights for .*k_norm.*\(gemma\)"),
+        ("qwen3", {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}, r"weights for .*k_norm.*\(llama\)"),
+        ("qwen2", {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}, r"weights for .*bias.*\(llama\)"),
+        ("llama", {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]}, r"no weights for .*bias"),
+    ],
+)
+def test_weights_of_another_architecture_are_refused(
+    architecture: str, change: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    base = BaseModel.open(folder_of(tmp_path / "m", architecture, change=change))
+    assert not is_plain(base)
+    with pytest.raises(InputError, match=said) as error:
+        load_pretrained(base, CPU)
+    assert "\n" not in str(error.value)
+
+
 def lively_adapter(folder: Path, base: Path, rank: int) -> dict[str, str]:
     """An adapter with random numbers in every matrix; the record of its base."""
     model = load_plain(BaseModel.open(base), CPU)

@@ -27,7 +27,8 @@ from arcfold.models.base import BaseModel, codec_of
 from arcfold.models.folder import model_files, model_record
 from arcfold.models.tokenizer import token_ids
 from arcfold.models.transformers import load_pretrained
-from arcfold.models.vocabulary import EMBEDDING, HEADS, copy_with_rows, cut_vocabulary, read_header
+from arcfold.models.vocabulary import HEADS, copy_with_rows, cut_vocabulary
+from arcfold.models.weights import EMBEDDING, read_header
 
 TASK = task("a", [("12 30", "4"), ("123 456", "678 901")], [("89 89", "1")])
 CPU = torch.device("cpu")

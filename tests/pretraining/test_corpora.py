@@ -19,7 +19,7 @@ from arcfold.pretraining.corpora import (
     CorpusTask,
     Example,
     Skipped,
-    cells_of,
+    cells_problem,
     development_ids,
     fetch,
     read_archive,
@@ -82,7 +82,7 @@ def test_an_archive_of_tasks_gives_demonstrations_and_tests_together(tmp_path):
     assert len(task.examples) == 3
 
 
-def test_what_is_not_wanted_or_no_grid_is_left_out_and_told(tmp_path):
+def test_what_is_not_wanted_or_too_large_is_left_out_and_told(tmp_path):
     wide = pair([[1] * 31], [[1] * 31])
     files = {"a.json": [SMALL, SMALL, wide], "b.json": [SMALL] * 2, "c.json": [SMALL, wide]}
     path = archive(tmp_path / "a.zip", {f"tasks/{name}": value for name, value in files.items()})
@@ -95,8 +95,11 @@ def test_what_is_not_wanted_or_no_grid_is_left_out_and_told(tmp_path):
 
 
 @pytest.mark.parametrize("value", [None, [], [[]], [[1], [1, 2]], [[10]], [[-1]], [["1"]], [[1.5]], 3])
-def test_what_is_no_grid_is_none(value):
-    assert cells_of(value) is None
+def test_what_is_no_grid_is_said(value, tmp_path):
+    assert cells_problem(value)
+    path = archive(tmp_path / "a.zip", {"a.json": {"train": [SMALL, pair([[1]], value)], "test": [SMALL]}})
+    with pytest.raises(InputError, match=r"a\.zip: a\.json: pair 1, output: (is no grid|row \d )"):
+        list(read_archive(path, "tasks", everything))
 
 
 @pytest.mark.parametrize(
@@ -189,3 +192,29 @@ def test_the_canonical_form_is_that_of_every_view_and_of_no_other_pair(seed):
     changed = example.output.copy()
     changed[-1, -1] = 9
     assert canonical_form(Example(example.input, changed)) != canonical_form(example)
+
+
+def test_an_archive_writes_nothing_wherever_its_names_lead(tmp_path):
+    (tmp_path / "inner").mkdir()
+    path = tmp_path / "inner" / "a.zip"
+    names = ("../../tasks/a.json", "/tmp/tasks/b.json", "tasks/../../../tasks/c.json")
+    archive(path, {name: [SMALL, SMALL] for name in names})
+    with zipfile.ZipFile(path, "a") as made:
+        link = zipfile.ZipInfo("tasks/d.json")
+        link.external_attr = 0o120777 << 16  # a symbolic link
+        made.writestr(link, "/etc/passwd")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match=r"a\.zip: tasks/d\.json: line 1, column 1: not JSON"):
+        list(read_archive(path, "pairs", everything))
+    assert sorted(tmp_path.rglob("*")) == before
+    assert not Path("/tmp/tasks/b.json").exists()
+
+
+def test_an_encrypted_archive_is_named(tmp_path):
+    path = archive(tmp_path / "a.zip", {"tasks/a.json": [SMALL, SMALL]})
+    content = bytearray(path.read_bytes())
+    for mark, place in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        content[content.index(mark) + place] |= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.zip: tasks/a\.json: cannot be unpacked \(.*password.*\)"):
+        list(read_archive(path, "pairs", everything))

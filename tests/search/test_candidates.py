@@ -133,7 +133,7 @@ def test_a_task_without_any_candidate_keeps_its_place(tmp_path):
     write_json(tmp_path / "c.json", {"fold": 0, "min_prob": 0.1, "tasks": made, "provenance": {}}, "candidates")
     scored = rescored_to_json(input_views, made, [[] for _ in input_views.items])
     write_json(tmp_path / "r.json", {"fold": 0, "tasks": scored, "provenance": {}}, "rescored")
-    assert read_rescored([str(tmp_path / "r.json")]) == {"a": [[], []], "b": [[]]}
+    assert read_rescored([str(tmp_path / "r.json")], TWO) == {"a": [[], []], "b": [[]]}
 
 
 def test_every_candidate_is_asked_and_scored_in_every_scoring_view(tmp_path):
@@ -159,7 +159,7 @@ def test_every_candidate_is_asked_and_scored_in_every_scoring_view(tmp_path):
     values = [[-float(index), -float(index) - 0.5][: len(replies)] for index, (_, replies) in enumerate(asked)]
     made = {"fold": 0, "tasks": rescored_to_json(scoring, read, values), "provenance": {}}
     check_schema(made | {"tasks": read_back(tmp_path, made)}, "rescored", "x")
-    assert read_rescored([str(tmp_path / "r.json")]) == {
+    assert read_rescored([str(tmp_path / "r.json")], TWO) == {
         "a": [
             [
                 Candidate(grid("1"), (-0.5,), (-0.0, -1.0, -2.0)),

@@ -62,3 +62,11 @@ def test_a_prompt_that_cannot_fit_ends_the_search_with_one_line(copy):
     call = copy("results/runs/hidden_1folds/candidates/fold-0.json", settings={"search": {"longest": 931}})
     refused(call, "task second, test[0]: the prompt needs", "expected at most 931 (search/longest)")
     assert copy.results() == before
+
+
+def test_jobs_files_that_cannot_be_written_are_said_before_any_job(fresh):
+    fresh.path("results/logs").mkdir(parents=True)
+    fresh.write("results/logs/train_adapter", "a file in the folder's place")
+    call = fresh("results/runs/hidden_1folds/adapters/fold-0")
+    refused(call, "results/logs/train_adapter/hidden/", "fold-0.job.json: cannot be written (")
+    assert set(fresh.results()) == set()

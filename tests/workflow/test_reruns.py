@@ -6,6 +6,7 @@ import os
 import re
 
 import pytest
+from tiny_workflow import TASKS
 
 TRAINING = {"train_adapter": 2}
 SEARCH = {"search_candidates": 2}
@@ -104,3 +105,18 @@ def test_the_report_shows_the_score(copy):
     call = copy("--report", "report.html")
     assert call.status == 0, call.said
     assert "score_tiny.json" in copy.path("report.html").read_text(encoding="utf-8")
+
+
+def test_a_folder_of_tasks_is_a_dataset_and_a_change_in_it_is_seen(fresh):
+    fresh.path("tasks").mkdir()
+    for name, task in TASKS.items():
+        fresh.write(f"tasks/{name}.json", {"name": name, **task})
+    datasets = {"parts": {"tasks": "tasks"}}
+    call = fresh("results/tasks/parts.json", datasets=datasets)
+    assert call.status == 0, call.said
+    assert fresh.read("results/tasks/parts.json") == TASKS
+    fresh.write("tasks/second.json", {**TASKS["second"], "test": TASKS["first"]["test"]})
+    fresh.path("tasks/first.json").rename(fresh.path("tasks/third.json"))
+    call = fresh("results/tasks/parts.json", datasets=datasets)
+    assert call.jobs == {"collect_tasks": 1}
+    assert list(fresh.read("results/tasks/parts.json")) == ["second", "third"]

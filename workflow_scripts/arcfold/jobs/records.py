@@ -68,9 +68,10 @@ def read_record(output: str | Path) -> dict[str, Any] | None:
     """The record of a target, None where there is none that can be read."""
     path = record_path(output)
     try:
-        return None if path is None else json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        record = None if path is None else read_json(path)
+    except InputError:
         return None
+    return record if isinstance(record, dict) else None
 
 
 def is_stale(output: str, params: Mapping[str, Any], *, code_counts: bool) -> bool:

@@ -34,21 +34,36 @@ Of datasets it is the content that counts, wherever its files lie.
 """
 
 
-class Values:
-    """Files, parameters or wildcards of a job: by name as attributes, by place as items, as Snakemake has them."""
+class MissingName(InputError, AttributeError):
+    """A script asks for a name that the job's file does not have."""
 
-    def __init__(self, content: Mapping[str, Any] | list[Any]) -> None:
+
+class MissingPlace(InputError, IndexError):
+    """A script asks for a place that the job's file does not have."""
+
+
+class Values:
+    """Files, parameters or wildcards of a job: by name as attributes, by place as items, as Snakemake has them.
+
+    where: the place in the job's file, for the message about one that is missing
+    """
+
+    def __init__(self, content: Mapping[str, Any] | list[Any], where: str = "job") -> None:
+        self._where = where
         self._named = dict(content) if isinstance(content, Mapping) else {}
         self._listed = list(content.values()) if isinstance(content, Mapping) else content
 
     def __getattr__(self, name: str) -> Any:
-        try:
-            return self.__dict__["_named"][name]
-        except KeyError:
-            raise AttributeError(name) from None
+        named = self.__dict__.get("_named", {})
+        if name not in named:
+            raise MissingName(f"{self.__dict__.get('_where')}: no {name}, expected one")
+        return named[name]
 
     def __getitem__(self, place: int) -> Any:
-        return self._listed[place]
+        try:
+            return self._listed[place]
+        except IndexError:
+            raise MissingPlace(f"{self._where}: {len(self)} values, expected one at place {place}") from None
 
     def __len__(self) -> int:
         return len(self._listed)
@@ -113,7 +128,10 @@ def read_request(path: str | Path) -> Request:
     script = SCRIPTS / content["script"]
     if not script.is_file():
         raise InputError(f"{path}: script: no {content['script']} in {SCRIPTS}, expected the name of a rule's script")
-    parts = {part: Values(content[part]) for part in ("input", "output", "params", "wildcards", "resources", "log")}
+    parts = {
+        part: Values(content[part], f"{path}: {part}")
+        for part in ("input", "output", "params", "wildcards", "resources", "log")
+    }
     plain = {key: content[key] for key in ("rule", "threads", "config")}
     return Request(**parts, **plain, script=script)
 

@@ -108,7 +108,11 @@ class BaseModel:
 
 
 def codec_of(record: Mapping[str, Any]) -> Codec:
-    """The codec of a base model, from its record."""
+    """The codec of a base model, from its record. Raises InputError for a format that there is none of."""
+    if record["format"] not in FORMATS:
+        raise InputError(
+            f"base model {record['name']}: text format {record['format']!r}, expected one of {', '.join(FORMATS)}"
+        )
     return Codec(FORMATS[record["format"]], record["token_ids"], tuple(record.get("head", ())))
 
 

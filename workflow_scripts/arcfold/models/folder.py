@@ -6,12 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from arcfold.jobs.files import InputError, hash_of_files, read_json
+from arcfold.jobs.files import InputError, check_schema, hash_of_files, read_json
 from arcfold.models.tokenizer import MODEL_SETTINGS, TOKENIZER, TOKENIZER_SETTINGS, ModelTokenizer
-
-CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
-WEIGHTS_INDEX = "model.safetensors.index.json"
+from arcfold.models.weights import CONFIG, WEIGHTS, WEIGHTS_INDEX, check_weights, weight_files
 
 
 def model_files(folder: str | Path) -> list[str]:
@@ -32,20 +29,6 @@ def model_files(folder: str | Path) -> list[str]:
     return sorted(needed)
 
 
-def weight_files(folder: str | Path) -> list[str]:
-    """The names of the safetensors files of a model folder, sorted; they need not exist."""
-    index = Path(folder) / WEIGHTS_INDEX
-    if not index.is_file():
-        return [WEIGHTS]
-    content = read_json(index)
-    parts = content.get("weight_map") if isinstance(content, dict) else None
-    if not isinstance(parts, dict) or not all(
-        isinstance(part, str) and Path(part).name == part for part in parts.values()
-    ):
-        raise InputError(f"{index}: no weight_map, expected the name of a file for each tensor")
-    return sorted(set(parts.values()))
-
-
 def read_files(folder: str | Path) -> list[str]:
     """The names of all files of a model folder that are read: `model_files`, and the settings beside them."""
     more = {*TOKENIZER_SETTINGS, *MODEL_SETTINGS}
@@ -54,9 +37,10 @@ def read_files(folder: str | Path) -> list[str]:
 
 def read_config(folder: str | Path) -> dict[str, Any]:
     """The content of a model's config.json. Raises InputError if it is that of no causal language model."""
-    config = read_json(Path(folder) / CONFIG)
-    if not isinstance(config, dict) or not isinstance(config.get("vocab_size"), int):
+    config: Any = read_json(Path(folder) / CONFIG)
+    if not isinstance(config, dict) or "vocab_size" not in config:
         raise InputError(f"{folder}/{CONFIG}: no vocab_size, expected the configuration of a causal language model")
+    check_schema(config, "model_config", f"{folder}/{CONFIG}")
     return config
 
 
@@ -81,8 +65,8 @@ def how_to_get(name: str, entry: Mapping[str, Any]) -> str:
 def model_record(name: str, folder: str | Path, text_format: str) -> dict[str, Any]:
     """What later steps need to know of a base model: its content hash and the ids of its text format.
 
-    Raises InputError for a folder that is none, a tokenizer without the format's tokens, or a
-    vocabulary that the ids do not fit.
+    Raises InputError for a folder that is none, a tokenizer without the format's tokens, a vocabulary that the
+    ids do not fit, and weights that are not config.json's, or not finite.
     """
     files = model_files(folder)
     config = read_config(folder)
@@ -91,12 +75,13 @@ def model_record(name: str, folder: str | Path, text_format: str) -> dict[str, A
     largest = max(*ids.values(), *tokenizer.head)
     if largest >= config["vocab_size"]:
         raise InputError(f"{folder}: token id {largest} with a vocabulary of {config['vocab_size']}")
+    check_weights(folder, config)
     return {
         "name": name,
         "hash": hash_of_files(folder, files),
         "format": text_format,
         "token_ids": ids,
         "head": list(tokenizer.head),
-        "architecture": config.get("architectures", ["unknown"])[0],
+        "architecture": (config.get("architectures") or ["unknown"])[0],
         "positions": config.get("max_position_embeddings"),
     }

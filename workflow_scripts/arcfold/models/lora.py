@@ -22,7 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from arcfold.jobs.files import InputError, read_json, write_json
+from arcfold.jobs.files import InputError, check_schema, one_line, read_json, write_json
+from arcfold.models.weights import read_header
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -187,13 +188,7 @@ def load_adapter(folder: Path, model: nn.Module, base: Mapping[str, str]) -> tup
     another base (by content hash), its configuration is none that can be trained here, or its
     weights do not fit the model.
     """
-    recorded = read_json(folder / BASE)
-    if not isinstance(recorded, dict) or recorded.get("hash") != base["hash"]:
-        found = recorded.get("hash") if isinstance(recorded, dict) else None
-        name = recorded.get("name") if isinstance(recorded, dict) else None
-        raise InputError(
-            f"{folder}: trained on the base {name} with hash {found}, expected {base['name']} with hash {base['hash']}"
-        )
+    check_base(folder, base)
     spec = _spec_of(folder / CONFIG, model)
     weights = _read_weights(folder / WEIGHTS)
     if spec.tied and spec.full:
@@ -209,44 +204,54 @@ def load_adapter(folder: Path, model: nn.Module, base: Mapping[str, str]) -> tup
             raise InputError(
                 f"{folder / WEIGHTS}: {key} has shape {tuple(weights[key].shape)}, expected {tuple(expected[key])}"
             )
+        if not weights[key].isfinite().all():
+            raise InputError(f"{folder / WEIGHTS}: {key} has numbers that are NaN or infinite, expected finite ones")
     return spec, weights
 
 
+def check_base(folder: Path, base: Mapping[str, str]) -> None:
+    """Raises InputError if an adapter was trained on another base model, by content hash."""
+    recorded = read_json(folder / BASE, "base")
+    if recorded["hash"] != base["hash"]:
+        raise InputError(
+            f"{folder}: trained on the base {recorded['name']} with hash {recorded['hash']}, "
+            f"expected {base['name']} with hash {base['hash']}"
+        )
+
+
 def _spec_of(path: Path, model: nn.Module) -> LoraSpec:
-    config = read_json(path)
+    config: Any = read_json(path)
+    check_schema(config, "adapter_config", path)
     for key, plain in _PLAIN.items():
         if config.get(key, plain) != plain and config.get(key) not in (None, [], {}):
             raise InputError(f"{path}: {key} is {config[key]!r}, expected {plain!r}")
-    targets = config.get("target_modules")
+    targets = config["target_modules"]
     saved = config.get("modules_to_save") or []
-    if not isinstance(targets, list):
-        raise InputError(f"{path}: target_modules is {targets!r}, expected a list of names")
     for name in targets:
         if name in EMBEDDINGS:
             raise InputError(f"{path}: target_modules has {name}, expected it under modules_to_save")
     try:
         return make_spec(
             model,
-            rank=int(config["r"]),
+            rank=config["r"],
             alpha=config["lora_alpha"],
             rslora=bool(config.get("use_rslora", False)),
             dropout=float(config.get("lora_dropout", 0.0)),
             targets=[*targets, *saved],
         )
-    except KeyError as error:
-        raise InputError(f"{path}: the key {error} is missing") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    read_header(path)
     try:
         return {key: tensor.to(torch.float32) for key, tensor in load_file(path).items()}
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except SafetensorError as error:
-        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+    except (SafetensorError, KeyError, ValueError) as error:  # a type of numbers that torch does not know
+        raise InputError(f"{path}: cannot be read ({one_line(error)})") from None
 
 
 def _linear_modules(model: nn.Module) -> list[tuple[str, nn.Linear]]:

@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import nn
 
-from arcfold.jobs.files import InputError, read_json
-from arcfold.models.lora import BASE, load_adapter, merge
+from arcfold.jobs.files import InputError, one_line
+from arcfold.models.lora import check_base, load_adapter, merge
 from arcfold.models.plain import PlainModel
 
 
@@ -36,12 +36,11 @@ def merge_with_peft(model: Any, adapter: str | Path, record: Mapping[str, Any]) 
     """
     from peft import PeftModel
 
-    trained_on = read_json(Path(adapter) / BASE)
-    if trained_on["hash"] != record["hash"]:
-        raise InputError(
-            f"{adapter}: trained on {trained_on['name']} with hash {trained_on['hash'][:12]}, "
-            f"expected {record['name']} with hash {record['hash'][:12]}"
-        )
+    check_base(Path(adapter), record)
     if getattr(model, "is_quantized", False):
         model = model.dequantize()
-    return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload().eval()
+    try:
+        adapted = PeftModel.from_pretrained(model, str(adapter))
+    except Exception as error:  # whatever the library raises, the folder is what it could not load
+        raise InputError(f"{adapter}: PEFT cannot load the adapter ({one_line(error, 200)})") from None
+    return adapted.merge_and_unload().eval()

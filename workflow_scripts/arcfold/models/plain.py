@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,14 +19,18 @@ from torch import Tensor, nn
 
 from arcfold.jobs.files import InputError
 from arcfold.models.base import BaseModel
-from arcfold.models.folder import model_files, weight_files
+from arcfold.models.folder import model_files
 from arcfold.models.passes import Pass
+from arcfold.models.weights import stored_tensors, weight_files
 
 _NEEDED = (
     "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
     "num_key_value_heads", "rms_norm_eps", "hidden_act", "tie_word_embeddings",
 )  # fmt: skip
+_SIZES = ("intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim")
+"""Of which some models have one for each layer."""
 _NEEDED_BY = {"llama": (), "mistral": ("sliding_window",), "qwen2": (), "qwen3": ("head_dim",)}
+_FLOATS = ("F64", "F32", "F16", "BF16")
 _HEAD, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
 
@@ -38,16 +41,19 @@ def is_plain(base: BaseModel) -> bool:
     kind = config.get("model_type")
     if kind not in _NEEDED_BY or any(key not in config for key in (*_NEEDED, *_NEEDED_BY[kind])):
         return False
+    if any(config[key] is None for key in _NEEDED) or any(isinstance(config.get(key), list) for key in _SIZES):
+        return False
+    if _head_size(config) < 1:
+        return False
     if base.is_quantized or _rope(config) is None or config["hidden_act"] != "silu":
         return False
-    try:
-        found = {
-            name: shape for part in weight_files(base.folder) for name, shape in _shapes(base.folder / part).items()
-        }
-    except Exception:  # transformers' loader says what is wrong with the file
+    stored = stored_tensors(base.folder)
+    if any(tensor.dtype not in _FLOATS for tensor in stored.values()):
         return False
-    model = PlainModel(config, frozenset(found))
-    return {name: tuple(tensor.shape) for name, tensor in model.tensors().items()} == found
+    found = {name: tensor.shape for name, tensor in stored.items()}
+    if len(found) < config["num_hidden_layers"]:  # before as many layers are made
+        return False
+    return {name: tuple(tensor.shape) for name, tensor in PlainModel(config).tensors().items()} == found
 
 
 def load_plain(base: BaseModel, device: torch.device) -> PlainModel:
@@ -60,7 +66,7 @@ def load_plain(base: BaseModel, device: torch.device) -> PlainModel:
         with safe_open(base.folder / part, framework="pt", device=str(device)) as file:
             for name in file.keys():  # noqa: SIM118 (the file is no mapping)
                 loaded[name] = file.get_tensor(name).to(number_type)
-    model = PlainModel(base.config, frozenset(loaded))
+    model = PlainModel(base.config)
     if missing := model.tensors().keys() ^ loaded.keys():
         raise InputError(f"{base.folder}: {min(missing)} is missing or not expected")
     for name, module, key in model.places():
@@ -86,14 +92,13 @@ class PlainModel(nn.Module):
     Its attention is that of the pass of `passes`; it has none of its own.
     """
 
-    def __init__(self, config: Mapping[str, Any], names: frozenset[str]) -> None:
-        """names: of the stored tensors, which say what has a bias."""
+    def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
         self.config = PlainConfig(**config)
         if config["model_type"].startswith("qwen") and not config.get("use_sliding_window", False):
             self.config.sliding_window = None
         self.config.rope_parameters = _rope(config)
-        self.model = _Decoder(config, names)
+        self.model = _Decoder(config)
         self.lm_head = _linear(config["hidden_size"], config["vocab_size"], bias=False)
 
     def forward(
@@ -139,11 +144,11 @@ class PlainModel(nn.Module):
 
 
 class _Decoder(nn.Module):
-    def __init__(self, config: Mapping[str, Any], names: frozenset[str]) -> None:
+    def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
         size = config["vocab_size"], config["hidden_size"]
         self.embed_tokens = nn.Embedding(*size, _weight=_empty(*size))
-        self.layers = nn.ModuleList(PlainLayer(config, i, names) for i in range(config["num_hidden_layers"]))
+        self.layers = nn.ModuleList(PlainLayer(config, i) for i in range(config["num_hidden_layers"]))
         self.norm = _Norm(config["hidden_size"], config["rms_norm_eps"])
         self.rotary_emb = _Rotary()
 
@@ -160,11 +165,11 @@ class _Decoder(nn.Module):
 class PlainLayer(nn.Module):
     """One decoder layer: x + attention(norm(x)), then that + mlp(norm(that))."""
 
-    def __init__(self, config: Mapping[str, Any], index: int, names: frozenset[str]) -> None:
+    def __init__(self, config: Mapping[str, Any], index: int) -> None:
         super().__init__()
-        path, width, epsilon = f"model.layers.{index}", config["hidden_size"], config["rms_norm_eps"]
-        self.self_attn = _Attention(config, index, f"{path}.self_attn", names)
-        self.mlp = _Mlp(config, f"{path}.mlp", names)
+        width, epsilon = config["hidden_size"], config["rms_norm_eps"]
+        self.self_attn = _Attention(config, index)
+        self.mlp = _Mlp(config)
         self.input_layernorm = _Norm(width, epsilon)
         self.post_attention_layernorm = _Norm(width, epsilon)
 
@@ -181,7 +186,7 @@ class _Attention(nn.Module):
     v_proj: nn.Linear
     o_proj: nn.Linear
 
-    def __init__(self, config: Mapping[str, Any], index: int, path: str, names: frozenset[str]) -> None:
+    def __init__(self, config: Mapping[str, Any], index: int) -> None:
         super().__init__()
         self.layer_idx = index
         width, self.head_dim = config["hidden_size"], _head_size(config)
@@ -193,8 +198,9 @@ class _Attention(nn.Module):
             "v_proj": (width, keys),
             "o_proj": (queries, width),
         }
+        biased = _biased_projections(config)
         for name, (inputs, outputs) in sizes.items():
-            self.add_module(name, _linear(inputs, outputs, bias=f"{path}.{name}.bias" in names))
+            self.add_module(name, _linear(inputs, outputs, bias=name in biased))
         self.normed = config["model_type"] == "qwen3"
         if self.normed:
             epsilon = config["rms_norm_eps"]
@@ -217,12 +223,13 @@ class _Mlp(nn.Module):
     up_proj: nn.Linear
     down_proj: nn.Linear
 
-    def __init__(self, config: Mapping[str, Any], path: str, names: frozenset[str]) -> None:
+    def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
         width, hidden = config["hidden_size"], config["intermediate_size"]
         sizes = {"gate_proj": (width, hidden), "up_proj": (width, hidden), "down_proj": (hidden, width)}
+        bias = config["model_type"] == "llama" and bool(config.get("mlp_bias"))
         for name, (inputs, outputs) in sizes.items():
-            self.add_module(name, _linear(inputs, outputs, bias=f"{path}.{name}.bias" in names))
+            self.add_module(name, _linear(inputs, outputs, bias=bias))
         self.act_fn = nn.SiLU()
 
     def forward(self, states: Tensor) -> Tensor:
@@ -283,6 +290,14 @@ def _empty(*shape: int) -> Tensor:
     return torch.empty(shape, device="meta")
 
 
+def _biased_projections(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Which projections of an attention have a bias, as transformers has it: Qwen2 always, Mistral never."""
+    if config["model_type"] == "qwen2":
+        return ("q_proj", "k_proj", "v_proj")
+    biased = config["model_type"] != "mistral" and config.get("attention_bias")
+    return ("q_proj", "k_proj", "v_proj", "o_proj") if biased else ()
+
+
 def _head_size(config: Mapping[str, Any]) -> int:
     return int(config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"])
 
@@ -320,10 +335,3 @@ def _inverse_frequencies(config: Mapping[str, Any]) -> Tensor:
     waves = 2 * math.pi / made
     kept = ((context / waves - low) / (high - low)).clamp(0, 1)
     return made * kept + made / rope["factor"] * (1 - kept)
-
-
-def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as file:
-        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118

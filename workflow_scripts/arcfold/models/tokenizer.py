@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from arcfold.arc.text import FORMATS, TextFormat
-from arcfold.jobs.files import InputError, read_json
+from arcfold.jobs.files import InputError, one_line, read_json
 
 TOKENIZER = "tokenizer.json"
 SPECIAL = ("bos_token", "eos_token", "pad_token")
@@ -45,9 +45,10 @@ class ModelTokenizer:
         self.path = Path(folder) / TOKENIZER
         try:
             self._tokenizer = Tokenizer.from_file(str(self.path))
-        except Exception as error:  # the library raises bare Exception
-            reason = " ".join(str(error).split())[:120]
-            raise InputError(f"{self.path}: no readable tokenizer ({reason})") from None
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # the library raises bare Exception, and panics of its Rust as BaseException
+            raise InputError(f"{self.path}: no readable tokenizer ({one_line(error, 120)})") from None
         self._added = self._tokenizer.get_added_tokens_decoder()
         self._vocabulary = self._tokenizer.get_vocab(with_added_tokens=False)
         self._settings = _settings(folder, TOKENIZER_SETTINGS)
@@ -134,7 +135,7 @@ class ModelTokenizer:
                 number = model_settings.get(f"{key}_id")
                 number = number[0] if isinstance(number, list) and number else number
                 # some configurations say -1 for none
-                text = self._tokenizer.id_to_token(number) if isinstance(number, int) and number >= 0 else None
+                text = self._tokenizer.id_to_token(number) if type(number) is int and 0 <= number < 2**32 else None
             if text is not None:
                 found[key] = text
         return found
@@ -159,8 +160,9 @@ def _settings(folder: str | Path, names: tuple[str, ...]) -> dict[str, Any]:
     for name in names:
         if (Path(folder) / name).is_file():
             content = read_json(Path(folder) / name)
-            if isinstance(content, dict):
-                merged = content | merged
+            if not isinstance(content, dict):
+                raise InputError(f"{Path(folder) / name}: expected an object with settings")
+            merged = content | merged
     return merged
 
 

@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from arcfold.jobs.files import InputError
+from arcfold.jobs.files import InputError, one_line
 from arcfold.models.base import BaseModel
 from arcfold.models.folder import model_files
+from arcfold.models.weights import stored_tensors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+
+_BUFFERS = ("rotary_emb.inv_freq", ".masked_bias", ".attn.bias")
+"""What older versions stored besides, and newer ones compute."""
 
 
 def load_libraries() -> None:
     """Imports what `load_pretrained` and PEFT use: seconds that a job need not hold a device for."""
     import peft  # noqa: F401
     from transformers import AutoModelForCausalLM  # noqa: F401
-
-
-def one_line(error: BaseException) -> str:
-    """What an error of another library says, short enough for a line of ours."""
-    return " ".join(str(error).split())[:200]
 
 
 def load_pretrained(base: BaseModel, device: torch.device) -> PreTrainedModel:
@@ -39,6 +39,7 @@ def load_pretrained(base: BaseModel, device: torch.device) -> PreTrainedModel:
 
     logging.disable_progress_bar()
     model_files(base.folder)
+    stored_tensors(base.folder)
     base.check_quantization()
     number_type = base.number_type_on(device)
     options: dict[str, Any] = {}
@@ -62,14 +63,13 @@ def load_pretrained(base: BaseModel, device: torch.device) -> PreTrainedModel:
             trust_remote_code=False,
             **options,
         )
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+    except Exception as error:  # whatever the library raises, the folder is what it could not load
         raise InputError(f"{base.folder}: transformers cannot load the model ({one_line(error)})") from None
-    except Exception as error:
-        if type(error).__name__ != "SafetensorError":
-            raise
-        raise InputError(f"{base.folder}: the weights are no readable safetensors ({error})") from None
     if loaded["missing_keys"]:
         # transformers would go on with random ones
         missing = sorted(loaded["missing_keys"])
         raise InputError(f"{base.folder}: no weights for {missing[0]}, expected all that config.json speaks of")
+    if not base.is_quantized and (more := [key for key in loaded["unexpected_keys"] if not key.endswith(_BUFFERS)]):
+        kind = base.config.get("model_type")
+        raise InputError(f"{base.folder}: weights for {min(more)}, which config.json ({kind}) has no place for")
     return (model if base.is_quantized else model.to(device)).eval()

@@ -20,12 +20,12 @@ from typing import IO, Any
 
 from arcfold.arc.text import FORMATS
 from arcfold.jobs.files import InputError, new_folder, read_json, write_json
-from arcfold.models.folder import WEIGHTS_INDEX, model_files, read_config, weight_files
+from arcfold.models.folder import model_files, read_config
 from arcfold.models.tokenizer import SPECIAL, TOKENIZER, ModelTokenizer, byte_level
+from arcfold.models.weights import EMBEDDING, WEIGHTS_INDEX, read_header, stored_tensors, weight_files
 
 VOCABULARY = "vocabulary.json"
 
-EMBEDDING = "model.embed_tokens.weight"
 HEADS = ("lm_head.weight", "lm_head.bias")
 """Tensors with a row for each token, as Llama, Mistral, Qwen2, Qwen3 and their like name them."""
 
@@ -34,7 +34,6 @@ _OF_IDS = ("suppress_tokens", "begin_suppress_tokens", "bad_words_ids", "forced_
 """Settings of generation that speak of ids without saying so in their names."""
 
 _CHUNK = 2**24
-_LARGEST_HEADER = 2**27
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,7 @@ def cut_vocabulary(
     tokenizer = ModelTokenizer(source)
     kept = kept_tokens(tokenizer, text_format)
     new_ids = {token.old_id: place for place, token in enumerate(kept)}
+    stored_tensors(source)
     headers = {name: read_header(source / name) for name in weight_files(source)}
     _check_weights(source, config, headers, max(new_ids))
     with new_folder(output) as folder:
@@ -96,29 +96,6 @@ def kept_tokens(tokenizer: ModelTokenizer, text_format: str) -> list[KeptToken]:
     for number in (*tokenizer.head, *tokenizer.tail):
         texts.setdefault(number, tokenizer.text_of(number))
     return [KeptToken(texts[number], number, tokenizer.is_special(number)) for number in sorted(texts)]
-
-
-def read_header(path: str | Path) -> dict[str, Any]:
-    """The header of a safetensors file: for each tensor dtype, shape and data_offsets; `__metadata__` perhaps.
-
-    Raises InputError for a file that is none, or is not whole.
-    """
-    path = Path(path)
-    try:
-        with path.open("rb") as stream:
-            start = stream.read(8)
-            if start == b"version ":
-                raise InputError(f"{path}: a pointer of git-lfs, not the weights, expected them (run 'git lfs pull')")
-            (length,) = struct.unpack("<Q", start)
-            if length > min(_LARGEST_HEADER, path.stat().st_size):
-                raise ValueError("its header is longer than the file")
-            header = json.loads(stream.read(length))
-        end = max((tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"), default=0)
-    except (struct.error, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        raise InputError(f"{path}: no readable safetensors ({' '.join(str(error).split())[:120]})") from None
-    if path.stat().st_size != 8 + length + end:
-        raise InputError(f"{path}: {path.stat().st_size} bytes, expected {8 + length + end} (a broken download?)")
-    return header
 
 
 def copy_with_rows(source: Path, target: Path, rows: Mapping[str, Sequence[int]]) -> None:
@@ -209,7 +186,7 @@ def _write_weights(
 def _write_configs(
     source: Path, folder: Path, config: dict[str, Any], tokenizer: ModelTokenizer, new_ids: Mapping[int, int]
 ) -> None:
-    changed = _with_new_ids(config, new_ids) | {"vocab_size": len(new_ids)}
+    changed = _with_new_ids(config, new_ids, source / "config.json") | {"vocab_size": len(new_ids)}
     for key in SPECIAL:
         # a key that is not there stands for the architecture's own default, an id of the old vocabulary
         if f"{key}_id" not in config:
@@ -219,19 +196,20 @@ def _write_configs(
     if (source / "generation_config.json").is_file():
         generation = read_json(source / "generation_config.json")
         kept = {key: value for key, value in generation.items() if key not in _OF_IDS}
-        write_json(folder / "generation_config.json", _with_new_ids(kept, new_ids))
+        write_json(folder / "generation_config.json", _with_new_ids(kept, new_ids, source / "generation_config.json"))
 
 
-def _with_new_ids(settings: Mapping[str, Any], new_ids: Mapping[int, int]) -> dict[str, Any]:
+def _with_new_ids(settings: Mapping[str, Any], new_ids: Mapping[int, int], where: Path) -> dict[str, Any]:
     """The settings with every `…token_id` in the new vocabulary; null for a token that is not kept."""
 
-    def renewed(value: Any) -> Any:
-        if not isinstance(value, list):
-            return new_ids.get(value)
-        left = [new_ids[number] for number in value if number in new_ids]
+    def renewed(key: str, value: Any) -> Any:
+        numbers = value if isinstance(value, list) else [] if value is None else [value]
+        if not all(type(number) is int for number in numbers):
+            raise InputError(f"{where}: {key}: expected the id of a token, or a list of them")
+        left = [new_ids[number] for number in numbers if number in new_ids]
         return left if len(left) > 1 else left[0] if left else None
 
-    return {key: renewed(value) if key.endswith("token_id") else value for key, value in settings.items()}
+    return {key: renewed(key, value) if key.endswith("token_id") else value for key, value in settings.items()}
 
 
 def _write_tokenizer(

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from arcfold.jobs.files import InputError, new_folder, read_json, write_json
-from arcfold.models.folder import WEIGHTS, WEIGHTS_INDEX
+from arcfold.jobs.files import InputError, new_folder, write_json
+from arcfold.models.folder import read_config
+from arcfold.models.weights import WEIGHTS, WEIGHTS_INDEX, check_weights, read_header, stored_tensors, weight_files
 from arcfold.pretraining.batches import END, INPUT, NEWLINE, OUTPUT, PAD
 from arcfold.pretraining.network import Network, Shape
 
@@ -64,8 +65,19 @@ def load_network(folder: str | Path, **options: Any) -> Network:
     Raises InputError for a folder that is none, or a model that `Network` does not compute.
     """
     folder = Path(folder)
-    network = Network(Shape.from_config(read_json(folder / "config.json")), **options)
+    config = read_config(folder)
+    try:
+        shape = Shape.from_config(config)
+    except InputError as error:
+        raise InputError(f"{folder}/config.json: {error}") from None
+    check_weights(folder, config)
+    network = Network(shape, **options)
     tensors = {name: value.float() for name, value in _load_weights(folder).items()}
+    for name, tensor in network.state_dict().items():
+        if name in tensors and tensors[name].shape != tensor.shape:
+            raise InputError(
+                f"{folder}: {name} has shape {tuple(tensors[name].shape)}, config.json asks for {tuple(tensor.shape)}"
+            )
     missing, unexpected = network.load_state_dict(tensors, strict=False)
     if missing or unexpected:
         raise InputError(f"{folder}: the weights lack {missing[:1]} or have {unexpected[:1]}, expected those of Qwen3")
@@ -73,11 +85,15 @@ def load_network(folder: str | Path, **options: Any) -> Network:
 
 
 def load_optimizer(folder: str | Path) -> dict[str, Tensor] | None:
-    """The optimizer's state of a checkpoint, if it was kept."""
+    """The optimizer's state of a checkpoint, if it was kept. Raises InputError for a file that is not whole."""
     from safetensors.torch import load_file
 
     path = Path(folder) / OPTIMIZER
-    return load_file(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    read_header(path)
+    loaded: dict[str, Tensor] = load_file(path)
+    return loaded
 
 
 def _save_weights(folder: Path, tensors: Mapping[str, Tensor], part_mib: float | None) -> None:
@@ -106,17 +122,8 @@ def _save_weights(folder: Path, tensors: Mapping[str, Tensor], part_mib: float |
 def _load_weights(folder: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
-    if (folder / WEIGHTS_INDEX).is_file():
-        names = sorted(set(read_json(folder / WEIGHTS_INDEX)["weight_map"].values()))
-    else:
-        names = [WEIGHTS]
-    tensors: dict[str, Tensor] = {}
-    for name in names:
-        try:
-            tensors |= load_file(folder / name)
-        except Exception as error:  # the library's own errors derive from Exception alone
-            raise InputError(f"{folder / name}: no readable weights ({error})") from None
-    return tensors
+    stored_tensors(folder)
+    return {name: tensor for file in weight_files(folder) for name, tensor in load_file(folder / file).items()}
 
 
 def _tokenizer_files(positions: int) -> dict[str, Any]:

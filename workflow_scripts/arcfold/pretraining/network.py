@@ -85,6 +85,10 @@ class Shape:
         for key, value in wanted.items():
             if config.get(key) != value:
                 raise InputError(f"base model: {key} is {config.get(key)!r}, expected {value!r} to train it further")
+        needed = ("num_hidden_layers", "hidden_size", "intermediate_size", "head_dim", "max_position_embeddings")
+        for key in needed:
+            if type(config.get(key)) is not int:
+                raise InputError(f"base model: {key} is {config.get(key)!r}, expected a whole number")
         # transformers 4 writes rope_theta at the top, transformers 5 inside rope_parameters
         rope = config.get("rope_parameters") or {"rope_theta": config.get("rope_theta")}
         return cls(
@@ -94,7 +98,7 @@ class Shape:
             heads=config["num_attention_heads"],
             head_size=config["head_dim"],
             positions=config["max_position_embeddings"],
-            rope_theta=float(rope["rope_theta"]),
+            rope_theta=float(rope.get("rope_theta") or 10000.0),
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -113,7 +113,7 @@ def train(
         else:
             network = load_network(resume, dtype=dtype, compiled=compiled)
             state = Path(resume) / STATE
-            progress = Progress.from_json(read_json(state)["progress"]) if state.is_file() else Progress()
+            progress = Progress.from_json(read_json(state, "base_state")["progress"]) if state.is_file() else Progress()
             optimizer_state = load_optimizer(resume)
         network.to(device)
         group.share_weights(network)

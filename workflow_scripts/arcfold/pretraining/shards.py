@@ -13,7 +13,6 @@ A shard is a folder:
 from __future__ import annotations
 
 import io
-import json
 import lzma
 import tarfile
 from collections.abc import Callable, Iterable, Mapping
@@ -23,10 +22,25 @@ from typing import Any
 
 import numpy as np
 
-from arcfold.jobs.files import InputError, hash_of_files, new_file, new_folder, read_json, write_json
+from arcfold.arc.tasks import N_COLOURS
+from arcfold.jobs.files import (
+    InputError,
+    hash_of_files,
+    new_file,
+    new_folder,
+    one_line,
+    parse_json,
+    read_json,
+    write_json,
+)  # fmt: skip
 from arcfold.pretraining.corpora import Cells, CorpusTask
 
 FILES = ("cells.bin", "grids.npy", "shard.json")
+PACKED = ("shard.json", "grids.npy", "cells")
+LARGEST_PACKED = 2**31
+"""Bytes of a file in a packed shard at most: 2 GiB, cells of two million pairs of large grids."""
+
+_PADDING = 2**20
 
 # Cells repeat at a distance of one grid, without alignment: no position or literal-context bits.
 _XZ = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 2**25, "lc": 4, "lp": 0, "pb": 0}]
@@ -89,16 +103,25 @@ def write_shard(
 def read_shard(folder: str | Path) -> Shard:
     """A shard, its cells memory-mapped. Raises InputError for a folder that is none."""
     folder = Path(folder)
-    facts = read_json(folder / "shard.json")
+    facts = read_json(folder / "shard.json", "shard")
     try:
-        shapes = np.load(folder / "grids.npy", allow_pickle=False)
+        # mapped first: what its header says of its size is compared with the file before memory is taken
+        shapes = np.load(folder / "grids.npy", mmap_mode="r", allow_pickle=False)
         cells = np.memmap(folder / "cells.bin", np.uint8, mode="r")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder}: no readable shard ({error})") from None
+    except Exception as error:  # numpy parses the header as Python does, with as many errors
+        raise InputError(f"{folder}: no readable shard ({one_line(error)}); make or unpack it again") from None
+    return _shard(facts, cells, shapes, folder)
+
+
+def _shard(facts: Mapping[str, Any], cells: np.ndarray, shapes: Any, where: str | Path) -> Shard:
+    """The shard of what its files hold; raises InputError if they do not belong together."""
+    if getattr(shapes, "dtype", None) != np.uint8 or shapes.ndim != 2 or shapes.shape[1] != 2 or not (shapes > 0).all():
+        raise InputError(f"{where}: grids.npy: expected rows and columns of each grid, 1 or more, as uint8 (grids, 2)")
+    shapes = np.array(shapes)
     sizes = shapes.astype(np.int64).prod(axis=1)
     counts = np.array([count for _, count in facts["tasks"]], np.int64)
     if len(shapes) != 2 * counts.sum() or len(cells) != (sizes.sum() + 1) // 2:
-        raise InputError(f"{folder}: grids.npy, cells.bin and shard.json do not belong together")
+        raise InputError(f"{where}: grids.npy, cells.bin and shard.json do not belong together")
     return Shard(
         name=facts["corpus"],
         cells=cells,
@@ -138,15 +161,29 @@ def unpack(path: str | Path, folder: str | Path) -> None:
     """Makes the shard of a packed file. Raises InputError for a file that is none."""
     content: dict[str, bytes] = {}
     try:
-        with tarfile.open(path, "r:xz") as archive:
+        with lzma.open(path) as packed, tarfile.open(fileobj=packed, mode="r|") as archive:
             for entry in archive:
+                # nothing is written under a name of the archive's; links lead nowhere
+                if entry.name not in PACKED or not entry.isfile() or entry.name in content:
+                    raise ValueError(f"{entry.name!r} in it, expected {', '.join(PACKED)}, each a file, once")
+                if entry.size > LARGEST_PACKED:
+                    raise ValueError(f"{entry.name} has {entry.size} bytes, expected at most {LARGEST_PACKED}")
                 stream = archive.extractfile(entry)
-                if stream is not None:
-                    content[entry.name] = stream.read()
+                assert stream is not None
+                content[entry.name] = stream.read()
+            # to the end, where the checksums are: an archive that lacks it is not whole
+            if len(packed.read(_PADDING + 1)) > _PADDING:
+                raise ValueError("more behind the last file")
+        if missing := [name for name in PACKED if name not in content]:
+            raise ValueError(f"no {missing[0]} in it")
+        shapes = np.load(io.BytesIO(content["grids.npy"]), allow_pickle=False)
         cells = np.frombuffer(content["cells"], np.uint8).reshape(-1, 2)
-        json.loads(content["shard.json"])
-    except (OSError, EOFError, KeyError, ValueError, tarfile.TarError, lzma.LZMAError) as error:
-        raise InputError(f"{path}: no packed shard ({' '.join(str(error).split())[:120]})") from None
+    except Exception as error:  # of tarfile, lzma and numpy: each has many
+        raise InputError(f"{path}: no packed shard ({one_line(error, 160)}); fetch it again") from None
+    facts = parse_json(content["shard.json"], f"{path}: shard.json", "shard")
+    if (cells >= N_COLOURS).any():
+        raise InputError(f"{path}: cells: a number above {N_COLOURS - 1}, expected colours")
+    _shard(facts, cells[:, 0], shapes, path)
     with new_folder(folder) as temporary:
         (temporary / "cells.bin").write_bytes((cells[:, 0] | cells[:, 1] << 4).tobytes())
         for name in ("grids.npy", "shard.json"):

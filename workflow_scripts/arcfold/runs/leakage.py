@@ -90,7 +90,7 @@ def _cached(
     parts = [dataset_identity(config, name, solved=True) for name in (scored, *seen)]
     path = Path(cache) / f"{hash_of([code, *parts], 24)}.json"
     with contextlib.suppress(InputError):
-        return dict(read_json(path))
+        return dict(read_json(path, "leaks"))
     found = look()
     with contextlib.suppress(OSError):  # a folder that cannot be written to costs time only
         write_json(path, found)

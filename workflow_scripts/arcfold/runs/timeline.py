@@ -58,7 +58,7 @@ def held_by_jobs(steps: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Held]
 
 def _device(record: Mapping[str, Any]) -> str:
     device = record["device"]
-    return f"GPU {device['visible']}" if device["kind"] == "cuda" else "CPU"
+    return f"GPU {device.get('visible')}" if device["kind"] == "cuda" else "CPU"
 
 
 def _before_lease(record: Mapping[str, Any]) -> float:
@@ -73,6 +73,7 @@ def summary(jobs: Sequence[Held]) -> dict[str, Any]:
     two_holders: pairs of jobs that held one device at the same time; on GPUs it is 0.
     """
     first, last = min(job.leased for job in jobs), max(job.ended for job in jobs)
+    span = max(last - first, 1e-9)
     by_device: dict[str, list[Held]] = {}
     for job in jobs:
         by_device.setdefault(job.device, []).append(job)
@@ -86,7 +87,7 @@ def summary(jobs: Sequence[Held]) -> dict[str, Any]:
         "devices": {
             device: {
                 "jobs": len(held),
-                "busy_percent": round(100 * sum(job.ended - job.leased for job in held) / (last - first), 2),
+                "busy_percent": round(100 * sum(job.ended - job.leased for job in held) / span, 2),
             }
             for device, held in sorted(by_device.items())
         },
@@ -99,7 +100,7 @@ def draw_timeline(title: str, jobs: Sequence[Held]) -> str:
     devices = sorted({job.device for job in jobs})
     lanes = {device: _lanes([job for job in jobs if job.device == device]) for device in devices}
     rows = [(device, lane) for device in devices for lane in lanes[device]]
-    last = max(job.ended for job in jobs)
+    last = max(*(job.ended for job in jobs), 1e-9)
     scale = (WIDTH - LEFT - 20) / last
     height = 70 + ROW * len(rows)
     parts = [

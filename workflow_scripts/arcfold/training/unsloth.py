@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from arcfold.jobs.files import InputError
-from arcfold.models.transformers import one_line
+from arcfold.jobs.files import InputError, one_line
 
 if TYPE_CHECKING:
     import torch

@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 from arcfold.jobs import devices
+from arcfold.jobs.files import InputError
 from arcfold.jobs.request import read_request
 from arcfold.models.loading import keeping_models
 
@@ -149,6 +150,9 @@ def _run(job: str, said: Said) -> int:
         return 0
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except InputError as error:  # a job says its own line; this one's file is none
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except BaseException:
         traceback.print_exc()
         return 1
