@@ -11,7 +11,7 @@ RAGGED = {"bad": {"train": [{"input": [[1, 2], [3]], "output": [[1]]}], "test": 
 @pytest.mark.parametrize(
     ("target", "config", "words"),
     [
-        ("results/score_tiny.json", {"sed": 1}, ["config: top level", "'sed'", "did you mean 'seed'?"]),
+        ("results/score_tiny.json", {"sed": 1}, ["more.yaml: top level", "'sed'", "did you mean 'seed'?"]),
         ("results/score_tiy.json", {}, ["run tiy: unknown", "did you mean tiny?"]),
         ("results/score_3folds.json", {}, ["run 3folds", "expected at most 2, the number of tasks of mine"]),
         ("results/score_tiny.json", {"model": "bigam"}, ["unknown model 'bigam'", "did you mean bigram?"]),

@@ -23,12 +23,12 @@ import torch
 from torch import Tensor, nn
 
 from arcfold.jobs.files import InputError, read_json, write_json
+from arcfold.models.architectures import EMBEDDINGS
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 BASE = "base.json"
 FILES = (CONFIG, WEIGHTS, BASE)
-EMBEDDINGS = ("embed_tokens", "lm_head")
 
 _PREFIX = "base_model.model."
 _TIED_HEAD = f"{_PREFIX}lm_head.weight"
