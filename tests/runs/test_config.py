@@ -74,7 +74,7 @@ def test_every_key_of_the_shipped_config_has_a_sentence():
         ("model", "base-15", "model: unknown model 'base-15', expected one of base-15m (did you mean base-15m?)"),
         ("runs/8folds/model", "none", "runs/8folds/model: unknown model 'none', expected one of base-15m"),
         ("models/base-15m/format", "plain", "models/base-15m/format: 'plain', expected one of embedded, architects"),
-        ("models/x", {"format": "embedded"}, "models/x: {'format': 'embedded'} is not valid"),
+        ("models/x", {"format": "embedded"}, "models/x: {'format': 'embedded'}, expected path, or hub and revision"),
         ("models/x", {"hub": "a/b", "format": "embedded"}, "models/x: "),
         (
             "models/x",

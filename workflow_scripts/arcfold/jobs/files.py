@@ -27,7 +27,7 @@ class PlacedError(InputError):
     """An InputError that knows where in a file it belongs, so that whoever knows the file better can name it."""
 
     def __init__(self, where: str | Path, place: str, said: str, keys: Sequence[str] | None = None) -> None:
-        """place: keys from the outermost on, with slashes between; keys: the same as a list, if the fault lies deeper"""
+        """place: keys from the outermost on, slashes between; keys: the same as a list, if the fault lies deeper"""
         super().__init__(f"{where}: {place}: {said}")
         self.place, self.said = place, said
         self.keys = tuple(place.split("/") if keys is None else keys)
@@ -124,8 +124,10 @@ def _explained(error: Any) -> str:
         guess = f"did you mean {close[0]!r}? " if close else ""
         return one_line(f"unknown key {shortened(odd)!r} ({guess}expected one of {', '.join(known)})", 600)
     hint = error.schema.get("description") if isinstance(error.schema, dict) else None
-    if error.validator in ("pattern", "maxLength") and hint:  # a pattern is no words
-        return one_line(f"{shortened(error.instance)!r}, expected {hint}")
+    if error.validator == "required":
+        hint = error.schema.get("properties", {}).get(_odd_keys(error)[0], {}).get("description", hint)
+    if error.validator in ("pattern", "maxLength", "oneOf", "anyOf") and hint:  # which say nothing to a reader
+        return f"{shortened(repr(error.instance), 100)}, expected {hint}"
     remedy = _remedy_of_quotes(error) if error.validator == "type" else ""
     return one_line(error.message) + (f" (expected: {hint}{remedy})" if hint else "")
 

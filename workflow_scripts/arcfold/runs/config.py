@@ -56,7 +56,7 @@ def read_config(
         check_config(config, "config")
         check_recipes(config, "config")
     except PlacedError as error:
-        raise PlacedError(_source(layers, error.keys), error.place, error.said) from None
+        raise PlacedError(_source(layers, error.keys, schema), error.place, error.said) from None
     return config
 
 
@@ -125,16 +125,20 @@ def _parts(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield from _parts(part)
 
 
-def _source(layers: Sequence[Layer], keys: Sequence[str]) -> str:
-    """The name of the uppermost layer that has a place, or as much of it as any layer has."""
+def _source(layers: Sequence[Layer], keys: Sequence[str], schema: Mapping[str, Any]) -> str:
+    """The name of the uppermost layer that has a place; inside an entry, which is of one layer, the entry's."""
+    merged = 0
+    while merged < len(keys) and schema.get("type") == "object":
+        schema = schema.get("properties", {}).get(keys[merged], {})
+        merged += 1
 
     def depth(layer: Layer) -> int:
         place: Any = layer.values
-        for number, key in enumerate(keys):
+        for number, key in enumerate(keys[:merged]):
             if not isinstance(place, Mapping) or key not in place:
                 return number
             place = place[key]
-        return len(keys)
+        return merged
 
     return max(reversed(layers), key=depth).name
 

@@ -143,9 +143,10 @@ def datasets(config: Config) -> list[str]:
 
 
 def check_dataset(config: Config, name: str) -> None:
-    if name not in datasets(config) and not TASK_ID.fullmatch(name):
+    known = datasets(config)
+    if name not in known and not TASK_ID.fullmatch(name):
         raise InputError(
-            f"dataset {shortened(name)}: unknown, expected one of {', '.join(datasets(config))}{guess(name, datasets(config))}, "
+            f"dataset {shortened(name)}: unknown, expected one of {', '.join(known)}{guess(name, known)}, "
             "a task's id, or a new entry under datasets: in the config"
         )
 

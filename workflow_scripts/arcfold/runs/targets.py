@@ -69,7 +69,7 @@ def _names(target: str, config: Mapping[str, Any]) -> dict[str, list[str]]:
     """Names for each wildcard of a rule's output."""
     parts = _parts(target)
     runs = [part for part in parts if is_run(config, part)]
-    folds = [part for part in parts if part.isdecimal()] or ["0"]
+    folds = re.findall(r"fold-(\d{1,9})", target) or ["0"]
     tasks = [part for part in parts if re.fullmatch(r"[0-9a-f]{8}", part)] or ["00576224"]
     return {
         "run": [*runs, *config["runs"]],
