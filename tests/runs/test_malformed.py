@@ -17,7 +17,7 @@ from shipped import CONFIG, ROOT, outputs, rules
 from snakemake.io import regex_from_filepattern
 
 from arcfold.jobs.files import InputError
-from arcfold.runs.config import read_config
+from arcfold.runs.config import main, read_config
 from arcfold.runs.runs import resolve_run
 from arcfold.runs.targets import check_targets
 
@@ -108,6 +108,15 @@ def test_targets_that_are_there_pass() -> None:
 def checked_targets(*targets: str) -> None:
     made = {re.sub(r"\{(\w+),.*?\}(?=[^}]|$)", r"{\1}", path): regex_from_filepattern(path) for path in outputs()}
     check_targets(targets, [*rules(), "all"], {path: re.compile(regex) for path, regex in made.items()}, CONFIG)
+
+
+def test_a_call_of_snakemake_can_be_checked_before_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(ROOT)
+    main(["-n", "--cores", "2", "results/score_8folds.json", "--config", "seed=1", "--resources", "gpu=4"])
+    with pytest.raises(SystemExit, match=r"error: .*gone.yaml: no such file"):
+        main(["--configfile", str(tmp_path / "gone.yaml"), "-n"])
+    with pytest.raises(SystemExit, match="error: --config: seed: -1 is less"):
+        main(["--cores", "2", "-C", "seed=-1"])
 
 
 # --- any change of a config -----------------------------------------------------------------------

@@ -144,13 +144,17 @@ def _source(layers: Sequence[Layer], keys: Sequence[str], schema: Mapping[str, A
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Checks what a command line of snakemake says of the config, before snakemake does; other options pass."""
+    """Checks the options of a call of snakemake that say something of the config; all others pass.
+
+    For `make`: what is wrong with a file itself ends Snakemake before the workflow could say it in its own words.
+    """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--configfile", "--configfiles", nargs="+", default=[])
     parser.add_argument("--config", "-C", nargs="*", default=[])
+    parser.add_argument("--replace-workflow-config", action="store_true")
     given, _ = parser.parse_known_args(arguments)
     try:
-        read_config("config.yaml", given.configfile, given.config)
+        read_config(None if given.replace_workflow_config else "config.yaml", given.configfile, given.config)
     except InputError as error:
         sys.exit(f"error: {error}")
 
