@@ -10,7 +10,7 @@ from pathlib import Path
 sys.path.append(str(Path(workflow.basedir) / "workflow_scripts"))
 
 from arcfold.runs import runs
-from arcfold.arc.datasets import count_tasks, dataset_identity, dataset_source
+from arcfold.arc.datasets import count_tasks, dataset_identity, dataset_source, load_dataset
 from arcfold.runs.leakage import check_leaks, leaks, subset_of_adapter
 from arcfold.jobs.files import InputError
 from arcfold.models.architectures import check_targets as check_adapted

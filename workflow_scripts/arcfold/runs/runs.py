@@ -29,6 +29,8 @@ _SEEDED = re.compile(r"(?P<name>.+?)(?:-seed(?P<seed>0|[1-9][0-9]*))?")
 PER_TASK = "per_task"
 LARGEST_SEED = 2**32 - 1
 """What numpy takes for a seed."""
+LARGEST_RANK = 4096
+"""Of a LoRA."""
 LONGEST_NAME = 180
 """Letters of a run's name: the names of its files add some, and a file system takes 255."""
 MOST_VIEWS = 100_000
@@ -121,6 +123,26 @@ def pretraining_settings(config: Config, rank: int) -> dict[str, Any]:
     settings = settings_of(config["settings"]["training"], config["pretraining"], model)
     settings.pop("init", None)
     return settings | {"rank": rank}
+
+
+def split_of(name: str, dataset: str, tasks: int) -> tuple[int, int]:
+    """Number of folds and seed of a folder of the store, `8folds-seed0`, for a dataset of so many tasks.
+
+    Raises InputError for numbers that no run has.
+    """
+    folds, seed = (int(number) for number in name[: 2 * LONGEST_NAME].split("folds-seed"))
+    if not 1 <= folds <= max(tasks, 1) or seed > LARGEST_SEED or name != f"{folds}folds-seed{seed}":
+        raise InputError(
+            f"{dataset}/{shortened(name)}: no such split, expected 1 to {tasks} folds, the number of tasks, "
+            f"and a seed of 0 to {LARGEST_SEED}, as in 8folds-seed0"
+        )
+    return folds, seed
+
+
+def check_fold(of: str, fold: int, folds: int) -> None:
+    """Raises InputError for a fold that is not there; they count from 0."""
+    if fold >= folds:
+        raise InputError(f"{of}: no fold {fold}, expected 0 to {folds - 1}")
 
 
 def settings_of_key(config: Config, stage: str, key: str) -> dict[str, Any]:
