@@ -237,7 +237,7 @@ def test_folds_count_from_0():
     ("name", "said"),
     [
         ("8folds-seed4294967296", "seed 4294967296, expected at most 4294967295"),
-        (f"8folds-seed{9 * '9'}{180 * '0'}", "199 letters, expected at most 180"),
+        (f"8folds-seed{9 * '9'}{180 * '0'}", "200 letters, expected at most 180"),
         ("../x", "unknown"),
         ("", "unknown"),
     ],
