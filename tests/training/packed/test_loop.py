@@ -82,9 +82,7 @@ def gradients_of_peft(model: Any, spec: Any, weights: dict[str, Tensor], samples
     total = torch.zeros(())
     for sample in samples:
         logits = adapted(torch.from_numpy(sample.input_ids)[None]).logits[0, :-1]
-        total = total + F.cross_entropy(
-            logits, torch.from_numpy(sample.labels)[1:].long(), ignore_index=-100, reduction="sum"
-        )
+        total = total + F.cross_entropy(logits, torch.from_numpy(sample.labels)[1:].long(), ignore_index=-100, reduction="sum")
     loss = total / sum(sample.label_tokens() for sample in samples)
     loss.backward()
     named = {name: parameter.grad for name, parameter in adapted.named_parameters() if parameter.requires_grad}
