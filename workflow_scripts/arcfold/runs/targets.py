@@ -37,14 +37,19 @@ def check_targets(
             raise InputError("an empty target, expected one of those in docs/targets.md")
         target = os.path.normpath(asked)  # as Snakemake looks for it
         if any(len(part.encode(errors="replace")) > _LONGEST_PART for part in target.split("/")):
-            raise InputError(f"target {shortened(target)}: a name of more than {_LONGEST_PART} letters, expected fewer")
+            raise InputError(f"target {_shown(target)}: a name of more than {_LONGEST_PART} letters, expected fewer")
         if any(regex.fullmatch(target) for regex in outputs.values()) or os.path.lexists(target):
             continue
         close = _closest(target, [*rules, *_guesses(target, list(outputs), config)])
         raise InputError(
-            f"target {shortened(target, 200)}: no rule makes it"
+            f"target {_shown(target)}: no rule makes it"
             + (f", did you mean {close}?" if close else ", expected one of those in docs/targets.md")
         )
+
+
+def _shown(target: str) -> str:
+    """A target as a line can show it."""
+    return shortened(target if target.isprintable() else ascii(target), 200)
 
 
 def _closest(target: str, known: list[str]) -> str | None:
