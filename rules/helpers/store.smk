@@ -58,7 +58,7 @@ def all_in_store(stage, name):
 @functools.cache
 def get_earlier_folder(stage, earlier, dataset, split, key):
     """The folder of an earlier stage's files for a store folder of `stage`."""
-    return runs.store_path(earlier, dataset, *folds_and_seed(split), get_settings(stage, key))
+    return runs.store_path(earlier, dataset, *checked_split(dataset, split), get_settings(stage, key))
 
 
 def earlier_in_store(stage, earlier, name):
