@@ -37,8 +37,10 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 help:
 	@sed -n '/^$$/q;s/^# \{0,1\}//p' Makefile
 
-# Snakemake knows what is up to date, so make always asks it.
+# Snakemake knows what is up to date, so make always asks it. The config is checked before, because a file
+# that is missing or no text ends Snakemake with a traceback before it reads the workflow.
 results/%: FORCE $(READY)
+	$(if $(ARGS),@PYTHONPATH=workflow_scripts $(BIN)/python -m arcfold.runs.config $(ARGS))
 	$(RUN)/snakemake $@ --cores $(CORES) $(ARGS)
 
 FORCE:

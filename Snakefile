@@ -8,9 +8,6 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
-configfile: "config.yaml"
-
-
 wildcard_constraints:
     dataset=r"[A-Za-z0-9_]+",
     subset=r"[A-Za-z0-9_]+",
@@ -23,6 +20,7 @@ wildcard_constraints:
     fold=r"0|[1-9]\d*",
 
 
+# reads config.yaml and the user's files over it
 include: "rules/helpers/common.smk"
 include: "rules/helpers/models.smk"
 include: "rules/helpers/datasets.smk"
@@ -47,3 +45,6 @@ rule all:
     default_target: True
     input:
         f"results/score_{config['run']}.json",
+
+
+include: "rules/helpers/targets.smk"

@@ -73,7 +73,7 @@ rule score_run:
 
 rule draw_task:
     input:
-        tasks=lambda wildcards: get_tasks_file(get_run(wildcards.run).dataset),
+        tasks=lambda wildcards: get_tasks_file_with(get_run(wildcards.run).dataset, wildcards.task),
         rescored=all_in_store("rescored", "fold-{fold}.json"),
         submission="results/runs/{run}/submission.json",
     output:

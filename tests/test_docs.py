@@ -9,14 +9,13 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
-from shipped import CONFIG, ROOT
+from shipped import CONFIG, ROOT, outputs, rules
 from snakemake.cli import get_argument_parser
 from snakemake.io import regex_from_filepattern
 
@@ -132,26 +131,6 @@ def check_target(target: str, *, resolved: bool) -> None:
         resolve_run(CONFIG, named["run"], lambda _: 400)
     if resolved and (dataset := named.get("dataset", named.get("subset"))):
         check_dataset(CONFIG, dataset)
-
-
-@cache
-def rules() -> dict[str, list[str]]:
-    """The output patterns of each rule, with the constraints of their wildcards."""
-    text = "\n".join(read(path) for path in [ROOT / "Snakefile", *sorted((ROOT / "rules").glob("*.smk"))])
-    constraints = dict(re.findall(r'^ +(\w+)=r"(.*)",$', text, re.MULTILINE))
-    made = {}
-    for rule in re.finditer(r"^(?:use )?rule (?:\w+ as )?(\w+)(?: with)?:\n((?:[ \n].*\n?)*)", text, re.MULTILINE):
-        block = re.search(r"^    output:\n((?:        .*\n)+)", rule[2], re.MULTILINE)
-        made[rule[1]] = [
-            re.sub(r"\{(\w+)\}", lambda name: f"{{{name[1]},{constraints.get(name[1], '.+')}}}", path)
-            for path in re.findall(r'"(results/[^"]+)"', block[1] if block else "")
-        ]
-    return made
-
-
-def outputs() -> list[str]:
-    """The output patterns of all rules, those with fewer wildcards first."""
-    return sorted((path for of_rule in rules().values() for path in of_rule), key=lambda path: path.count("{"))
 
 
 # --- keys, targets, figures -----------------------------------------------------------------------

@@ -10,11 +10,12 @@ from pathlib import Path
 sys.path.append(str(Path(workflow.basedir) / "workflow_scripts"))
 
 from arcfold.runs import runs
-from arcfold.arc.datasets import count_tasks, dataset_identity, dataset_source
+from arcfold.arc.datasets import count_tasks, dataset_identity, dataset_source, load_dataset
 from arcfold.runs.leakage import check_leaks, leaks, subset_of_adapter
-from arcfold.jobs.files import InputError, check_schema
+from arcfold.jobs.files import InputError
+from arcfold.models.architectures import check_targets as check_adapted
 from arcfold.models.folder import how_to_get, read_files
-from arcfold.runs.recipes import check_recipes
+from arcfold.runs.config import read_config
 from arcfold.jobs.sources import hash_of_code
 
 # What was found in earlier calls, each named by all that it depends on.
@@ -46,17 +47,31 @@ def says_its_line(function):
 
 @says_its_line
 def checked_config():
-    check_schema(config, "config", "config", once=True)
-    runs.check_config(config, "config")
-    return config
+    """The defaults with the user's files and values over them, which Snakemake would merge in another way."""
+    given = workflow.config_settings
+    default = None if given.replace_workflow_config else "config.yaml"
+    return read_config(default, workflow.overwrite_configfiles, given.config_args or [])
 
 
-checked_config()
+config.clear()
+config.update(checked_config())
+workflow.configfiles.append("config.yaml")  # as `configfile:` does, for --report and --archive
 
 
 @says_its_line
 def get_run(name):
-    return runs.resolve_run(config, name, lambda dataset: count_tasks(config, dataset, cache=KNOWN))
+    run = runs.resolve_run(config, name, lambda dataset: count_tasks(config, dataset, cache=KNOWN))
+    if "init" not in run.settings["training"]:  # an adapter has targets of its own
+        check_layers(f"run {name}", run.model, run.settings["training"])
+    return run
+
+
+def check_layers(who, model, training):
+    """The model has the layers that are to be adapted."""
+    try:
+        check_adapted(training["targets"], get_model_origin(model))
+    except InputError as error:
+        raise InputError(f"{who}: settings/training/targets: {error}") from None
 
 
 @says_its_line

@@ -38,3 +38,12 @@ def get_solved_tasks_file(dataset):
             "(ask for results/runs/{run}/submission.json instead)"
         )
     return runs.tasks_file(config, dataset)
+
+
+@says_its_line
+def get_tasks_file_with(dataset, task):
+    """The tasks of a dataset that has a task of that id."""
+    ids = [known.id for known in load_dataset(config, dataset)]
+    if task not in ids:
+        raise InputError(f"task {task}: none of {dataset}{runs.guess(task, ids)}, expected the id of one of its tasks")
+    return runs.tasks_file(config, dataset)

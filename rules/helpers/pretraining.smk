@@ -5,17 +5,14 @@
 def get_pretraining(name):
     """Tasks file, base model and training settings of a pretrained adapter, by its name."""
     subset, rank = subset_of_adapter(config, name)
-    return {
-        "tasks": runs.tasks_file(config, subset),
-        "model": config["model"],
-        "settings": runs.pretraining_settings(config, rank),
-    }
+    settings = runs.pretraining_settings(config, rank)
+    check_layers(f"adapter {name}", config["model"], settings)
+    return {"tasks": runs.tasks_file(config, subset), "model": config["model"], "settings": settings}
 
 
 @says_its_line
 def get_corpus(name):
     """The config's entry of a corpus."""
-    check_recipes(config, "config")
     if name not in config.get("corpora", {}):
         raise InputError(f"corpus {name}: unknown, expected one of {', '.join(config.get('corpora', {}))}")
     return config["corpora"][name]
@@ -24,7 +21,6 @@ def get_corpus(name):
 @says_its_line
 def get_recipe(name):
     """The config's entry of a base model that is trained here."""
-    check_recipes(config, "config")
     if name not in config.get("base_models", {}):
         raise InputError(f"base model {name}: unknown, expected one of {', '.join(config.get('base_models', {}))}")
     return config["base_models"][name]

@@ -1,20 +1,17 @@
 # Paths and settings of the stages in results/store/, and of the links that a run has to them.
 
 
-def folds_and_seed(split):
-    """What the name of a folder of the store says: (8, 0) for '8folds-seed0'."""
-    folds, seed = split.split("folds-seed")
-    return int(folds), int(seed)
-
-
 @of_wildcards
 def get_split(wildcards):
-    return folds_and_seed(wildcards.split)
+    """Number of folds and seed of a folder of the store: (8, 0) for '8folds-seed0'."""
+    folds, seed = checked_split(wildcards.dataset, wildcards.split)
+    check_fold(f"{wildcards.dataset}/{wildcards.split}", int(wildcards.get("fold", 0)), folds)
+    return folds, seed
 
 
 @of_wildcards
 def get_seed(wildcards):
-    return folds_and_seed(wildcards.split)[1]
+    return get_split(wildcards)[1]
 
 
 @of_wildcards
@@ -23,11 +20,14 @@ def get_challenges_of_dataset(wildcards):
 
 
 @says_its_line
-def check_fold(wildcards):
-    """A fold of the run: they count from 0."""
-    folds = get_run(wildcards.run).folds
-    if int(wildcards.get("fold", 0)) >= folds:
-        raise InputError(f"run {wildcards.run}: no fold {wildcards.fold}, expected 0 to {folds - 1}")
+def checked_split(dataset, split):
+    runs.check_dataset(config, dataset)
+    return runs.split_of(split, dataset, count_tasks(config, dataset, cache=KNOWN))
+
+
+@says_its_line
+def check_fold(of, fold, folds):
+    runs.check_fold(of, fold, folds)
 
 
 def in_store(stage, name):
@@ -36,7 +36,7 @@ def in_store(stage, name):
     @of_wildcards
     def path(wildcards):
         get_leaks(wildcards.run)
-        check_fold(wildcards)
+        check_fold(f"run {wildcards.run}", int(wildcards.get("fold", 0)), get_run(wildcards.run).folds)
         return f"{get_run(wildcards.run).store(stage)}/{name.format(**wildcards)}"
 
     return path
@@ -58,7 +58,7 @@ def all_in_store(stage, name):
 @functools.cache
 def get_earlier_folder(stage, earlier, dataset, split, key):
     """The folder of an earlier stage's files for a store folder of `stage`."""
-    return runs.store_path(earlier, dataset, *folds_and_seed(split), get_settings(stage, key))
+    return runs.store_path(earlier, dataset, *checked_split(dataset, split), get_settings(stage, key))
 
 
 def earlier_in_store(stage, earlier, name):

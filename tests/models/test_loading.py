@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import pytest
 import torch
+from environments import needs_gpu
 from made_models import bigram_model
 
 from arcfold.models.base import BaseModel
@@ -59,7 +59,7 @@ def test_without_keeping_every_load_is_anew(tmp_path: Path) -> None:
     assert load(CPU) is not load(CPU)
 
 
-@pytest.mark.gpu
+@needs_gpu
 def test_large_weights_are_kept_in_the_hosts_memory_and_come_back(tmp_path: Path) -> None:
     base = opened(bigram_model(tmp_path / "m"), dtype="float32")
     model = load_plain(base, torch.device("cuda"))

@@ -13,7 +13,7 @@ from arcfold.runs.runs import check_config, resolve_run
 
 
 def checked(config: Any) -> None:
-    """As the Snakefile does it."""
+    """A config whose files are read and laid over each other; tests/runs/test_malformed.py has those too."""
     check_schema(config, "config", "config")
     check_config(config, "config")
 
@@ -70,13 +70,17 @@ def test_every_key_of_the_shipped_config_has_a_sentence():
         ("runs/mine", {}, "runs/mine: no 'folds', expected a number or per_task"),
         ("runs/mine", {"folds": 0}, "runs/mine/folds: 0 "),
         ("runs/8folds/folds", 7, "runs/8folds/folds: 7, expected 8 as the name says"),
-        ("runs/my-run", {"folds": 2}, "runs: 'my-run' does not match"),
+        ("runs/my-run", {"folds": 2}, "runs: 'my-run', expected letters, digits and underscores"),
         ("model", "base-15", "model: unknown model 'base-15', expected one of base-15m (did you mean base-15m?)"),
         ("runs/8folds/model", "none", "runs/8folds/model: unknown model 'none', expected one of base-15m"),
         ("models/base-15m/format", "plain", "models/base-15m/format: 'plain', expected one of embedded, architects"),
-        ("models/x", {"format": "embedded"}, "models/x: {'format': 'embedded'} is not valid"),
+        ("models/x", {"format": "embedded"}, "models/x: {'format': 'embedded'}, expected path, or hub and revision"),
         ("models/x", {"hub": "a/b", "format": "embedded"}, "models/x: "),
-        ("models/x", {"hub": "a/b", "revision": "main", "format": "embedded"}, "models/x/revision: 'main' "),
+        (
+            "models/x",
+            {"hub": "a/b", "revision": "main", "format": "embedded"},
+            "models/x/revision: 'main', expected a commit of the hub",
+        ),
         ("models/base-15m/quantization", "8bit", "models/base-15m/quantization: '8bit' is not one of ['none', '4bit']"),
         ("settings/training/backend", "fast", "settings/training/backend: 'fast' is not one of ['auto', 'packed', "),
         ("report_to", True, "report_to: True is not of type 'string'"),
@@ -91,7 +95,7 @@ def test_every_key_of_the_shipped_config_has_a_sentence():
         ("datasets/arc1_training", {"tasks": "x"}, "datasets/arc1_training: the name is taken by ARC itself"),
         ("datasets/db695cfb", {"tasks": "x"}, "datasets/db695cfb: the name is taken by ARC itself"),
         ("datasets/arc2_new", {"tasks": "x"}, "subsets/arc2_new: a dataset has the same name, expected another one"),
-        ("datasets/my-tasks", {"tasks": "x"}, "datasets: 'my-tasks' does not match"),
+        ("datasets/my-tasks", {"tasks": "x"}, "datasets: 'my-tasks', expected letters, digits and underscores"),
         ("subsets/mine", {"of": ["quik"], "not_in": ["quick"]}, "subsets/mine/of: dataset quik: unknown"),
         ("subsets/mine", {"of": ["quick"], "not_in": ["mine"]}, "subsets/mine/of: goes round in a circle"),
         ("subsets/mine", {"of": ["quick"]}, "subsets/mine: 'not_in' is a required property"),

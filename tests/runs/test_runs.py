@@ -8,8 +8,19 @@ from made_tasks import task
 from shipped import CONFIG
 
 from arcfold.arc.text import codec_with_own_ids
-from arcfold.jobs.files import InputError
-from arcfold.runs.runs import STAGES, pretraining_settings, resolve_run, settings_of_key, tasks_file
+from arcfold.jobs.files import InputError, read_schema
+from arcfold.runs.leakage import subset_of_adapter
+from arcfold.runs.runs import (
+    LARGEST_RANK,
+    LARGEST_SEED,
+    STAGES,
+    check_fold,
+    pretraining_settings,
+    resolve_run,
+    settings_of_key,
+    split_of,
+    tasks_file,
+)
 from arcfold.training.samples import fold_samples
 
 SIZES = {"quick": 16, "arc2_evaluation": 120, "arc1_evaluation": 400, "arc2_new": 347}
@@ -205,3 +216,42 @@ def test_tasks_of_datasets_and_subsets_have_their_own_files(config):
     assert tasks_file(config, "arc2_new") == "results/subsets/arc2_new.json"
     with pytest.raises(InputError, match=r"dataset quik: unknown.*\(did you mean quick\?\)"):
         tasks_file(config, "quik")
+
+
+@pytest.mark.parametrize(
+    "name", ["0folds-seed0", "17folds-seed0", "08folds-seed0", "8folds-seed00", "8folds-seed4294967296"]
+)
+def test_a_split_that_no_run_has_is_refused(name):
+    assert split_of("8folds-seed4294967295", "quick", 16) == (8, 4294967295)
+    with pytest.raises(InputError, match=f"quick/{name}: no such split, expected 1 to 16 folds"):
+        split_of(name, "quick", 16)
+
+
+def test_folds_count_from_0():
+    check_fold("run 8folds", 7, 8)
+    with pytest.raises(InputError, match="run 8folds: no fold 8, expected 0 to 7"):
+        check_fold("run 8folds", 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("8folds-seed4294967296", "seed 4294967296, expected at most 4294967295"),
+        (f"8folds-seed{9 * '9'}{180 * '0'}", "200 letters, expected at most 180"),
+        ("../x", "unknown"),
+        ("", "unknown"),
+    ],
+)
+def test_a_runs_name_that_no_file_could_have_is_refused(name, said):
+    with pytest.raises(InputError, match=said):
+        resolve_run(CONFIG, name, count)
+
+
+def test_seeds_and_ranks_in_names_have_the_bounds_of_the_config():
+    properties = read_schema("config")["properties"]
+    assert properties["seed"]["maximum"] == LARGEST_SEED
+    assert properties["settings"]["properties"]["training"]["properties"]["rank"]["maximum"] == LARGEST_RANK
+    assert subset_of_adapter(CONFIG, f"arc2_new_r{LARGEST_RANK}") == ("arc2_new", LARGEST_RANK)
+    for rank in (LARGEST_RANK + 1, 5000 * "9"):
+        with pytest.raises(InputError, match="expected a rank of 1 to 4096"):
+            subset_of_adapter(CONFIG, f"arc2_new_r{rank}")

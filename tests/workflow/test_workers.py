@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from environments import needs_gpu
 from processes import until, workers
 from tiny_workflow import Workflow, copied, refused
 
@@ -44,7 +45,7 @@ def test_the_bytes_are_the_same_with_workers_and_without(fresh: Workflow, done: 
     assert files == {name: theirs[name] for name in files}
 
 
-@pytest.mark.gpu
+@needs_gpu
 def test_on_a_gpu_the_bytes_are_the_same_with_workers_and_without(blank: Workflow, tmp_path: Path) -> None:
     bigram = {"bigram": {"path": "models/bigram", "format": "embedded", "dtype": "bfloat16"}}
     made = []

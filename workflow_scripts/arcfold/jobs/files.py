@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache, update_wrapper
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,6 +33,16 @@ class InputError(Exception):
     def __init__(self, message: object) -> None:
         # names and values of the user's stand in it: they may be long, or have anything in them
         super().__init__(one_line(message, longest=1000))
+
+
+class PlacedError(InputError):
+    """An InputError that knows where in a file it belongs, so that whoever knows the file better can name it."""
+
+    def __init__(self, where: str | Path, place: str, said: str, keys: Sequence[str] | None = None) -> None:
+        """place: keys from the outermost on, slashes between; keys: the same as a list, if the fault lies deeper"""
+        super().__init__(f"{where}: {place}: {said}")
+        self.place, self.said = place, said
+        self.keys = tuple(place.split("/") if keys is None else keys)
 
 
 def read_json(path: str | Path, schema: str | None = None) -> Any:
@@ -136,28 +146,54 @@ def _explain(value: Any, schema: str, where: str | Path) -> None:
     from jsonschema import Draft7Validator
     from jsonschema.exceptions import best_match
 
-    error = best_match(Draft7Validator(_schema(schema)).iter_errors(value))
+    error = best_match(Draft7Validator(read_schema(schema)).iter_errors(value))
     if error is not None:
-        place = "/".join(str(part) for part in error.absolute_path) or "top level"
-        raise InputError(f"{where}: {place}: {_explained(error)}") from None
+        keys = [str(part) for part in error.absolute_path]
+        place = "/".join(keys) or "top level"
+        raise PlacedError(where, place, _explained(error), [*keys, *_odd_keys(error)]) from None
+
+
+def _odd_keys(error: Any) -> list[str]:
+    """The key inside the place of a schema error that the error is about, if it is about one."""
+    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
+        return [str(key) for key in error.instance if key not in error.schema.get("properties", {})][:1]
+    if error.validator == "required":
+        return [key for key in error.validator_value if key not in error.instance][:1]
+    return [error.instance] if "propertyNames" in error.schema_path else []
 
 
 def _explained(error: Any) -> str:
     """What a schema error says in one line, with the remedy for a key that nobody knows."""
     if error.validator == "additionalProperties" and "properties" in error.schema:
         known = list(error.schema["properties"])
-        odd = next(key for key in error.instance if key not in known)
-        close = difflib.get_close_matches(str(odd), known, n=1)
+        (odd,) = _odd_keys(error)
+        close = difflib.get_close_matches(odd, known, n=1)
         guess = f"did you mean {close[0]!r}? " if close else ""
-        return f"unknown key {odd!r} ({guess}expected one of {', '.join(known)})"
+        return one_line(f"unknown key {shortened(odd)!r} ({guess}expected one of {', '.join(known)})", 600)
     # what a whole file is stands in its title, what a part of it may be in the part's description
     described = error.schema if isinstance(error.schema, dict) else {}
     hint = described.get("title", described.get("description"))
-    return one_line(error.message) + (f" (expected: {hint})" if hint else "")
+    if error.validator == "required":
+        hint = described.get("properties", {}).get(_odd_keys(error)[0], {}).get("description", hint)
+    if error.validator in ("pattern", "maxLength", "oneOf", "anyOf") and hint:  # which say nothing to a reader
+        return f"{shortened(repr(error.instance), 100)}, expected {hint}"
+    remedy = _remedy_of_quotes(error) if error.validator == "type" else ""
+    return one_line(error.message) + (f" (expected: {hint}{remedy})" if hint else "")
+
+
+def _remedy_of_quotes(error: Any) -> str:
+    """What to write where a number stands in quotes, or what should be text stands without."""
+    wanted, found = error.validator_value, error.instance
+    if wanted in ("integer", "number") and isinstance(found, str):
+        with contextlib.suppress(ValueError):
+            float(found)
+            return "; write it without quotes"
+    return '; write it in quotes: "…"' if wanted == "string" and isinstance(found, int | float) else ""
 
 
 @cache
-def _schema(name: str) -> Any:
+def read_schema(name: str) -> Any:
+    """The content of `schemas/{name}.schema.json`; not to be changed."""
     return json.loads((SCHEMAS / f"{name}.schema.json").read_text(encoding="utf-8"))
 
 
@@ -166,7 +202,7 @@ def _compiled(name: str) -> Callable[[Any], Any]:
     import fastjsonschema
 
     # defaults are the config's own business: a check must not change what it checks
-    return fastjsonschema.compile(_schema(name), use_default=False)
+    return fastjsonschema.compile(read_schema(name), use_default=False)
 
 
 def write_json(path: str | Path, value: Any, schema: str | None = None) -> None:
@@ -411,3 +447,8 @@ def one_line(message: object, longest: int = 300) -> str:
         return line
     end = longest // 3
     return f"{line[: longest - end - 3]} … {line[-end:]}"
+
+
+def shortened(name: str, longest: int = 60) -> str:
+    """A name that may be far too long, as a line can show it."""
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"

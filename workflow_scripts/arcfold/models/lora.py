@@ -23,13 +23,13 @@ import torch
 from torch import Tensor, nn
 
 from arcfold.jobs.files import InputError, check_schema, one_line, read_json, write_json
+from arcfold.models.architectures import EMBEDDINGS
 from arcfold.models.weights import read_header
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 BASE = "base.json"
 FILES = (CONFIG, WEIGHTS, BASE)
-EMBEDDINGS = ("embed_tokens", "lm_head")
 
 _PREFIX = "base_model.model."
 _TIED_HEAD = f"{_PREFIX}lm_head.weight"

@@ -10,9 +10,9 @@ from typing import Any
 
 from arcfold.arc.datasets import dataset_identity, load_dataset
 from arcfold.arc.tasks import Task
-from arcfold.jobs.files import InputError, hash_of, read_json, write_json
+from arcfold.jobs.files import InputError, hash_of, read_json, shortened, write_json
 from arcfold.jobs.sources import hash_of_code
-from arcfold.runs.runs import Run, check_dataset
+from arcfold.runs.runs import LARGEST_RANK, Run, check_dataset
 
 PRETRAINED = re.compile(r"(?P<subset>[A-Za-z0-9_]+)_r(?P<rank>[1-9][0-9]*)")
 """Name of a pretrained adapter: the dataset or subset that it was trained on, and its rank."""
@@ -22,7 +22,9 @@ def subset_of_adapter(config: Mapping[str, Any], name: str) -> tuple[str, int]:
     """Dataset and rank of a pretrained adapter's name. Raises InputError for a name of another form."""
     match = PRETRAINED.fullmatch(name)
     if match is None:
-        raise InputError(f"adapter {name}: expected {{subset}}_r{{rank}}, as in arc2_new_training_r8")
+        raise InputError(f"adapter {shortened(name)}: expected {{subset}}_r{{rank}}, as in arc2_new_training_r8")
+    if len(match["rank"]) > 9 or int(match["rank"]) > LARGEST_RANK:
+        raise InputError(f"adapter {shortened(name)}: expected a rank of 1 to {LARGEST_RANK}")
     check_dataset(config, match["subset"])
     return match["subset"], int(match["rank"])
 

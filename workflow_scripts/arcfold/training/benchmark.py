@@ -194,7 +194,7 @@ def _ours(way: str, model: Any, samples: Sequence[Any], settings: Any, began: fl
 def _trl_defaults(model: Any, folder: Path, samples: Sequence[Any], settings: Any, began: float) -> dict[str, Any]:
     from peft import LoraConfig
 
-    from arcfold.models.lora import EMBEDDINGS
+    from arcfold.models.architectures import EMBEDDINGS
 
     config = LoraConfig(
         r=settings.rank,

@@ -1,0 +1,28 @@
+# A mistyped target is refused with the one that was meant. Read last, when all rules are there.
+import re
+
+from arcfold.runs.targets import check_targets
+
+
+def get_targets():
+    """What was asked for, as the call of Snakemake that reads this file has it; the workflow gets it afterwards."""
+    frame = sys._getframe()
+    while frame is not None:
+        asked = getattr(frame.f_locals.get("self"), "dag_settings", None)
+        if asked is not None:
+            return [str(target) for target in asked.targets]
+        frame = frame.f_back
+    return []
+
+
+@says_its_line
+def check_asked():
+    outputs = {
+        re.sub(r"\{(\w+),.*?\}(?=[^}]|$)", r"{\1}", str(output)): re.compile(output.regex())
+        for rule in workflow.rules
+        for output in rule.output
+    }
+    check_targets(get_targets(), [rule.name for rule in workflow.rules], outputs, config)
+
+
+check_asked()

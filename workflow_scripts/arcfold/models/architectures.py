@@ -1,0 +1,49 @@
+"""Which linear layers a model has, as far as the `model_type` in its config.json tells, without loading anything."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from arcfold.jobs.files import InputError, shortened
+
+EMBEDDINGS = ("embed_tokens", "lm_head")
+"""What is trained as full matrices."""
+
+_ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+_SEPARATE = (*_ATTENTION, "gate_proj", "up_proj", "down_proj")
+_JOINED = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
+LINEAR_LAYERS = {
+    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "smollm3"), _SEPARATE),
+    "phi3": _JOINED,
+}
+"""By `model_type`: the last part of the names of all linear layers but the output head."""
+
+
+def check_targets(targets: Sequence[str], folder: str | Path) -> None:
+    """Raises InputError for targets of a LoRA that the model in the folder lacks; of other architectures none."""
+    linear = [name for name in targets if name not in EMBEDDINGS]
+    if not linear:
+        raise InputError(f"only {', '.join(targets)}, expected at least one layer for a LoRA")
+    kind = _model_type(folder)
+    known = LINEAR_LAYERS.get(kind or "")
+    for name in linear:
+        if known is not None and name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            guess = f" (did you mean {close[0]}?)" if close else ""
+            raise InputError(
+                f"{shortened(name)!r} is no linear layer of {folder}, a {kind} model{guess}, "
+                f"expected some of {', '.join((*known, *EMBEDDINGS))}"
+            )
+
+
+def _model_type(folder: str | Path) -> str | None:
+    """The model_type of a folder that is there and can be read; what is wrong with others is said by who reads them."""
+    try:
+        config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    return kind if isinstance(kind, str) else None
