@@ -11,8 +11,10 @@ sys.path.append(str(Path(workflow.basedir) / "workflow_scripts"))
 
 from arcfold.runs import runs
 from arcfold.arc.datasets import count_tasks, dataset_identity, dataset_source
+from arcfold.runs.fitting import check_fit
 from arcfold.runs.leakage import check_leaks, leaks, subset_of_adapter
-from arcfold.jobs.files import InputError, check_schema
+from arcfold.jobs.files import InputError, check_schema, read_json
+from arcfold.jobs.holes import read_hole, remove_hole
 from arcfold.models.folder import how_to_get, read_files
 from arcfold.runs.recipes import check_recipes
 from arcfold.jobs.sources import hash_of_code

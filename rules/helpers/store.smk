@@ -23,6 +23,14 @@ def get_challenges_of_dataset(wildcards):
 
 
 @says_its_line
+def check_run(name):
+    """A run whose tasks nothing has seen that it starts from, and that can be trained on and searched."""
+    run = get_run(name)
+    get_leaks(name)
+    check_fit(config, run, get_model_folder(run.model), cache=".snakemake/fits")
+
+
+@says_its_line
 def check_fold(wildcards):
     """A fold of the run: they count from 0."""
     folds = get_run(wildcards.run).folds
@@ -35,7 +43,7 @@ def in_store(stage, name):
 
     @of_wildcards
     def path(wildcards):
-        get_leaks(wildcards.run)
+        check_run(wildcards.run)
         check_fold(wildcards)
         return f"{get_run(wildcards.run).store(stage)}/{name.format(**wildcards)}"
 
@@ -47,7 +55,7 @@ def all_in_store(stage, name):
 
     @of_wildcards
     def paths(wildcards):
-        get_leaks(wildcards.run)
+        check_run(wildcards.run)
         run = get_run(wildcards.run)
         folder = run.store(stage)
         return [f"{folder}/{name.format(fold=fold)}" for fold in range(run.folds)]

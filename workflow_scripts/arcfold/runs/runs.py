@@ -78,6 +78,16 @@ def resolve_run(config: Config, name: str, count_tasks: Callable[[str], int]) ->
     base, seed = match["name"], match["seed"]
     dataset, entry_name = _split_dataset(config, base)
     entry = config["runs"].get(entry_name, {})
+    if "submission" in entry:
+        if name != entry_name:
+            raise InputError(
+                f"run {name}: {entry_name} is a submission from elsewhere (runs/{entry_name}/submission), "
+                f"expected its name without dataset or seed"
+            )
+        raise InputError(
+            f"run {name}: a submission from elsewhere (runs/{name}/submission), it has results/score_{name}.json and "
+            f"results/runs/{name}/submission.json and nothing else"
+        )
     dataset = dataset or entry.get("dataset", config["dataset"])
     check_dataset(config, dataset)
     model = entry.get("model", config["model"])
@@ -90,6 +100,11 @@ def resolve_run(config: Config, name: str, count_tasks: Callable[[str], int]) ->
     return Run(
         name, dataset, folds, config["seed"] if seed is None else int(seed), model, _settings(config, model, entry)
     )
+
+
+def submissions(config: Config) -> list[str]:
+    """The runs whose submission comes from elsewhere, as a file."""
+    return [name for name, entry in config["runs"].items() if "submission" in entry]
 
 
 def pretraining_settings(config: Config, rank: int) -> dict[str, Any]:
@@ -170,6 +185,10 @@ def check_config(config: Config, where: str) -> None:
     for name in set(config["datasets"]) & set(config["subsets"]):
         raise InputError(f"{where}: subsets/{name}: a dataset has the same name, expected another one")
     for name, entry in config["runs"].items():
+        if "submission" in entry:
+            if _implied_folds(name) is not None:
+                raise InputError(f"{where}: runs/{name}: a submission from elsewhere, expected a name without folds")
+            continue
         if "folds" not in entry and not _N_FOLDS.fullmatch(name) and name != PER_TASK:
             raise InputError(f"{where}: runs/{name}: no 'folds', expected a number or {PER_TASK}")
         implied = _implied_folds(name)
