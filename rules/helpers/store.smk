@@ -27,7 +27,7 @@ def check_run(name):
     """A run whose tasks nothing has seen that it starts from, and that can be trained on and searched."""
     run = get_run(name)
     get_leaks(name)
-    check_fit(config, run, get_model_folder(run.model), cache=".snakemake/fits")
+    check_fit(config, run, get_model_folder(run.model), cache=KNOWN / "fits")
 
 
 @says_its_line
