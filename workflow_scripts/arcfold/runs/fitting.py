@@ -60,12 +60,8 @@ def tasks_that_do_not_fit(
 
     if cache is None:
         return look()
-    depends_on = [
-        dataset_identity(config, run.dataset, solved=True),
-        lengths,
-        text_format,
-        hash_of_code(__file__, Path(cache) / "code.json"),
-    ]
+    code = hash_of_code(__file__, Path(cache) / "code.json")
+    depends_on = [dataset_identity(config, run.dataset, solved=True), lengths, text_format, code]
     depends_on.append(hash_of_file(tokenizer) if tokenizer.is_file() else None)
     path = Path(cache) / f"{hash_of(depends_on, 24)}.json"
     with contextlib.suppress(InputError):
