@@ -240,8 +240,8 @@ def workers(records: Records) -> str:
     told = table(("target", "GPUs", "before", "with workers", "again", "remarks"), rows)
     return (
         f"{told}\n\nFrom the {launch['of']}: median {launch['median']} s, at most {launch['largest']} s of"
-        f" {launch['jobs']} jobs. Host memory of {memory['of']}: {memory['job_20']} MiB at job 20, {memory['last']} MiB at job"
-        f" {memory['jobs']}."
+        f" {launch['jobs']} jobs. Host memory of {memory['of']}: {memory['job_20']} MiB at job 20,"
+        f" {memory['last']} MiB at job {memory['jobs']}."
     )
 
 

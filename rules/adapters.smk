@@ -14,6 +14,7 @@ use rule worker_job as train_adapter with:
         "results/logs/train_adapter/{dataset}/{split}/{key}/fold-{fold}.log",
     params:
         script="train_adapter",
+        of_a_fold=True,
         base=stage_model_folder("adapters"),
         loading=stage_model_loading("adapters"),
         seed=get_seed,

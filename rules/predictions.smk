@@ -14,6 +14,7 @@ use rule worker_job as search_candidates with:
         "results/logs/search_candidates/{dataset}/{split}/{key}/fold-{fold}.log",
     params:
         script="search_candidates",
+        of_a_fold=True,
         base=stage_model_folder("candidates"),
         loading=stage_model_loading("candidates"),
         seed=get_seed,
@@ -37,6 +38,7 @@ use rule worker_job as rescore_candidates with:
         "results/logs/rescore_candidates/{dataset}/{split}/{key}/fold-{fold}.log",
     params:
         script="rescore_candidates",
+        of_a_fold=True,
         base=stage_model_folder("rescored"),
         loading=stage_model_loading("rescored"),
         seed=get_seed,

@@ -8,6 +8,7 @@ rule link_run:
         adapters=all_in_store("adapters", "fold-{fold}"),
         candidates=all_in_store("candidates", "fold-{fold}.json"),
         rescored=all_in_store("rescored", "fold-{fold}.json"),
+        marker=failed_marker("results/runs/{run}/files.json"),
     output:
         "results/runs/{run}/files.json",
     log:
@@ -26,11 +27,16 @@ rule link_run:
 rule select_attempts:
     input:
         tasks=lambda wildcards: get_challenges_file(get_run(wildcards.run).dataset),
+        folds=in_store("folds", "folds.json"),
         rescored=all_in_store("rescored", "fold-{fold}.json"),
+        marker=failed_marker("results/runs/{run}/fallbacks.json"),
     output:
-        "results/runs/{run}/submission.json",
+        submission="results/runs/{run}/submission.json",
+        fallbacks="results/runs/{run}/fallbacks.json",
     log:
         "results/logs/select_attempts/{run}.log",
+    wildcard_constraints:
+        run=OURS,
     conda:
         "../envs/cpu.yaml"
     params:
@@ -57,6 +63,8 @@ rule score_run:
         report("results/score_{run}.json", category="Scores", labels={"run": "{run}"}),
     log:
         "results/logs/score_run/{run}.log",
+    wildcard_constraints:
+        run=OURS,
     conda:
         "../envs/cpu.yaml"
     params:
@@ -69,6 +77,49 @@ rule score_run:
         "score of {wildcards.run}"
     script:
         "../workflow_scripts/score_run.py"
+
+
+# A run that is a submission from elsewhere.
+rule check_submission:
+    input:
+        tasks=lambda wildcards: get_tasks_file(get_theirs(wildcards.run)["dataset"]),
+        submission=lambda wildcards: get_theirs(wildcards.run)["submission"],
+    output:
+        "results/runs/{run}/submission.json",
+    log:
+        "results/logs/check_submission/{run}.log",
+    wildcard_constraints:
+        run=THEIRS,
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        code=get_code("check_submission"),
+    message:
+        "submission of {wildcards.run}, from {input.submission}"
+    script:
+        "../workflow_scripts/check_submission.py"
+
+
+rule score_submission:
+    input:
+        tasks=lambda wildcards: get_solved_tasks_file(get_theirs(wildcards.run)["dataset"]),
+        submission="results/runs/{run}/submission.json",
+    output:
+        report("results/score_{run}.json", category="Scores", labels={"run": "{run}"}),
+    log:
+        "results/logs/score_submission/{run}.log",
+    wildcard_constraints:
+        run=THEIRS,
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        run=lambda wildcards: get_theirs(wildcards.run),
+        data=lambda wildcards: get_data_source(get_theirs(wildcards.run)["dataset"]),
+        code=get_code("score_submission"),
+    message:
+        "score of {wildcards.run}"
+    script:
+        "../workflow_scripts/score_submission.py"
 
 
 rule draw_task:
@@ -116,5 +167,7 @@ localrules:
     link_run,
     select_attempts,
     score_run,
+    check_submission,
+    score_submission,
     draw_task,
     draw_timeline,

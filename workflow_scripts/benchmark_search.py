@@ -5,6 +5,7 @@ from typing import Any
 from arcfold.arc.folds import read_fold
 from arcfold.arc.tasks import tasks_by_id
 from arcfold.jobs.files import read_json, write_json
+from arcfold.jobs.holes import refuse_holes
 from arcfold.jobs.job import job
 from arcfold.jobs.provenance import Stopwatch, hash_inputs, provenance
 from arcfold.models.base import BaseModel
@@ -28,6 +29,7 @@ def main(
     threads: int,
     output: str,
 ) -> None:
+    refuse_holes(*adapters)
     watch = Stopwatch()
     # torch and transformers are loaded here, where the time counts
     from arcfold.jobs.compute import compute_device

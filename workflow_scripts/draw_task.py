@@ -9,7 +9,8 @@ from arcfold.runs.predictions import read_rescored, read_submission
 
 
 def main(tasks: str, task_id: str, rescored: list[str], submission: str, run: str, output: str) -> None:
-    found = {task.id: task for task in read_tasks(tasks)}
+    all_tasks = read_tasks(tasks)
+    found = {task.id: task for task in all_tasks}
     if task_id not in found:
         raise InputError(f"{tasks}: no task {task_id}, expected one of {', '.join(list(found)[:20])} …")
     task = found[task_id]
@@ -18,8 +19,9 @@ def main(tasks: str, task_id: str, rescored: list[str], submission: str, run: st
         for place, pair in enumerate(task.train, start=1)
     ]
     rows = [[panel for pair in shown[start : start + 2] for panel in pair] for start in range(0, len(shown), 2)]
-    every = list(found.values())
-    candidates, attempts = read_rescored(rescored, every)[task_id], read_submission(submission, every)[task_id]
+    attempts = read_submission(submission, all_tasks)[task_id]
+    # a fold whose job failed has none
+    candidates = read_rescored(rescored, all_tasks).get(task_id, [[] for _ in task.test])
     for place, pair in enumerate(task.test):
         values = {candidate.grid: product_of_experts(candidate) for candidate in candidates[place]}
         row = [Panel(f"test input {place + 1}", pair.input)]

@@ -2,18 +2,12 @@
 
 from arcfold.jobs.files import new_file, write_json
 from arcfold.jobs.job import job
-from arcfold.jobs.provenance import read_provenance
+from arcfold.runs.steps import provenance_of_steps
 from arcfold.runs.timeline import draw_timeline, held_by_jobs, summary
 
 
 def main(adapters: list[str], candidates: list[str], rescored: list[str], run: str, picture: str, figures: str) -> None:
-    jobs = held_by_jobs(
-        {
-            "train_adapter": [read_provenance(f"{adapter}/training.json") for adapter in adapters],
-            "search_candidates": [read_provenance(path) for path in candidates],
-            "rescore_candidates": [read_provenance(path) for path in rescored],
-        }
-    )
+    jobs = held_by_jobs(provenance_of_steps(adapters, candidates, rescored))
     write_json(figures, summary(jobs))
     with new_file(picture) as temporary:
         temporary.write_text(draw_timeline(f"Jobs of {run}", jobs), encoding="utf-8")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from arcfold.jobs.files import write_json
+from arcfold.jobs.holes import read_hole
 from arcfold.jobs.job import job
 from arcfold.runs.links import link_all
 
@@ -12,7 +13,10 @@ def main(*, folds: str, adapters: list[str], candidates: list[str], rescored: li
     targets |= {f"adapters/fold-{fold}": path for fold, path in enumerate(adapters)}
     targets |= {f"candidates/fold-{fold}.json": path for fold, path in enumerate(candidates)}
     targets |= {f"rescored/fold-{fold}.json": path for fold, path in enumerate(rescored)}
-    write_json(output, {"files": link_all(Path(output).parent, targets)}, "files")
+    holes = {name: hole for name, path in targets.items() if (hole := read_hole(path)) is not None}
+    made = link_all(Path(output).parent, {name: path for name, path in targets.items() if name not in holes})
+    failed = [{"path": name, **hole} for name, hole in holes.items()]
+    write_json(output, {"files": made, "failed": failed}, "files")
 
 
 if "snakemake" in globals():

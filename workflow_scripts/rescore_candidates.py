@@ -4,6 +4,7 @@ from typing import Any
 
 from arcfold.arc.candidate_files import read_candidates
 from arcfold.jobs.files import read_json, write_json
+from arcfold.jobs.holes import refuse_holes
 from arcfold.jobs.job import job
 from arcfold.jobs.progress import progress_bar
 from arcfold.jobs.provenance import Stopwatch, hash_inputs, provenance
@@ -27,6 +28,7 @@ def main(
     threads: int,
     output: str,
 ) -> None:
+    refuse_holes(adapter, candidates)
     watch = Stopwatch()
     # torch is loaded here, where the time counts
     from arcfold.jobs.compute import compute_device

@@ -1,5 +1,6 @@
 """Scores a run's submission and records where the result comes from."""
 
+import logging
 from typing import Any
 
 from arcfold.arc.datasets import check_solved
@@ -7,11 +8,16 @@ from arcfold.arc.folds import check_partition, read_folds
 from arcfold.arc.scoring import score_task, total_score
 from arcfold.arc.selection import ranked
 from arcfold.arc.tasks import read_tasks
-from arcfold.jobs.files import read_json, write_json
+from arcfold.jobs.files import InputError, read_json, write_json
+from arcfold.jobs.holes import read_hole
 from arcfold.jobs.job import job
-from arcfold.jobs.provenance import hash_inputs, provenance, read_provenance
-from arcfold.runs.predictions import read_rescored, read_submission
+from arcfold.jobs.provenance import hash_inputs, provenance
+from arcfold.runs.fallbacks import fallbacks, summary
+from arcfold.runs.predictions import read_predictions, read_submission
+from arcfold.runs.steps import losses_of_folds, provenance_of_steps
 from arcfold.runs.versions import code_version, data_version, scorer_version
+
+log = logging.getLogger("score_run")
 
 
 def main(
@@ -26,34 +32,43 @@ def main(
     steps: dict[str, str],
     source: str,
     leaks: list[dict[str, Any]],
+    keep_going: bool,
     output: str,
 ) -> None:
     all_tasks = read_tasks(tasks)
     check_solved(all_tasks, run["dataset"])
-    check_partition(read_folds(folds), [task.id for task in all_tasks], folds)
-    attempts, found = read_submission(submission, all_tasks), read_rescored(rescored, all_tasks)
+    dealt = read_folds(folds)
+    check_partition(dealt, [task.id for task in all_tasks], folds)
+    attempts, found = read_submission(submission, all_tasks), read_predictions(all_tasks, dealt, rescored)
+    if found.holes and not keep_going:
+        task_id, holes = next(iter(found.holes.items()))
+        raise InputError(
+            f"run {run['name']}: {found.n_holes} test inputs were not searched (task {task_id}: "
+            f"{next(iter(holes.values()))}), expected all of them; to count them as wrong, set keep_going: true in "
+            "the config"
+        )
     method = run["settings"]["selection"]["method"]
     scores = {
         task.id: score_task(
             task,
             attempts[task.id],
-            [[candidate.grid for candidate in ranked(outputs, method)] for outputs in found[task.id]],
+            [[candidate.grid for candidate in ranked(outputs, method)] for outputs in found.candidates[task.id]],
+            found.holes.get(task.id),
         )
         for task in all_tasks
     }
-    made_by = {
-        "train_adapter": [read_provenance(f"{adapter}/training.json") for adapter in adapters],
-        "search_candidates": [read_provenance(path) for path in candidates],
-        "rescore_candidates": [read_provenance(path) for path in rescored],
-    }
+    losses, made_by = losses_of_folds(adapters), provenance_of_steps(adapters, candidates, rescored)
+    results = [path for path in (folds, *adapters, *candidates, *rescored, submission) if read_hole(path) is None]
     # what the base model or a pretrained adapter had seen of these tasks: none, or allowed by the config
     made: dict[str, Any] = {
         **total_score(scores),
         "data": data_version(run["dataset"], source, all_tasks),
         "scorer": scorer_version(),
-        "code": code_version([folds, *adapters, *candidates, *rescored, submission]),
+        "code": code_version(results),
         "steps": steps,
         "leakage": leaks,
+        "folds": losses,
+        "failed": list(found.failed),
         "tasks": scores,
     }
     made["provenance"] = provenance(
@@ -65,9 +80,18 @@ def main(
         peak_host_mib={step: max(each["peak_host_mib"] for each in folds_of) for step, folds_of in made_by.items()},
     )
     write_json(output, made, "score")
+    for fold in losses:
+        if fold["first_loss"] is not None and fold["last_loss"] > fold["first_loss"]:
+            log.warning(
+                "warning: run %s: the loss of fold %d rose from %.4f to %.4f",
+                run["name"], fold["fold"], fold["first_loss"], fold["last_loss"],
+            )  # fmt: skip
+    for line in summary(run["name"], fallbacks(found)):
+        log.warning(line)
     print(
         f"{run['name']} on {run['dataset']}: score {made['score']:.2f} % of {made['n_tasks']} tasks, "
         f"{made['score_outputs']:.2f} % of {made['n_outputs']} outputs, oracle {made['oracle']:.2f} %"
+        + ("" if made["complete"] else ", incomplete")
     )
 
 
@@ -85,5 +109,7 @@ if "snakemake" in globals():
             snakemake.params.steps,
             snakemake.params.data,
             snakemake.params.leaks,
+            # no param: what it would change is stale anyway, or refused
+            snakemake.config["keep_going"],
             snakemake.output[0],
         )

@@ -48,6 +48,7 @@ def main(
         report_to=report_to,
         log_file=log_file,
         output=output,
+        skips=True,
     )
 
 

@@ -11,8 +11,10 @@ sys.path.append(str(Path(workflow.basedir) / "workflow_scripts"))
 
 from arcfold.runs import runs
 from arcfold.arc.datasets import count_tasks, dataset_identity, dataset_source, load_dataset
+from arcfold.runs.fitting import check_fit
 from arcfold.runs.leakage import check_leaks, leaks, subset_of_adapter
-from arcfold.jobs.files import InputError
+from arcfold.jobs.files import InputError, read_json
+from arcfold.jobs.holes import read_hole, remove_hole
 from arcfold.models.architectures import check_targets as check_adapted
 from arcfold.models.folder import how_to_get, read_files
 from arcfold.runs.config import read_config

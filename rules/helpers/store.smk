@@ -26,6 +26,14 @@ def checked_split(dataset, split):
 
 
 @says_its_line
+def check_run(name):
+    """A run whose tasks nothing has seen that it starts from, and that can be trained on and searched."""
+    run = get_run(name)
+    get_leaks(name)
+    check_fit(config, run, get_model_folder(run.model), cache=KNOWN / "fits")
+
+
+@says_its_line
 def check_fold(of, fold, folds):
     runs.check_fold(of, fold, folds)
 
@@ -35,7 +43,7 @@ def in_store(stage, name):
 
     @of_wildcards
     def path(wildcards):
-        get_leaks(wildcards.run)
+        check_run(wildcards.run)
         check_fold(f"run {wildcards.run}", int(wildcards.get("fold", 0)), get_run(wildcards.run).folds)
         return f"{get_run(wildcards.run).store(stage)}/{name.format(**wildcards)}"
 
@@ -47,7 +55,7 @@ def all_in_store(stage, name):
 
     @of_wildcards
     def paths(wildcards):
-        get_leaks(wildcards.run)
+        check_run(wildcards.run)
         run = get_run(wildcards.run)
         folder = run.store(stage)
         return [f"{folder}/{name.format(fold=fold)}" for fold in range(run.folds)]

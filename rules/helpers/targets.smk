@@ -17,11 +17,11 @@ def get_targets():
 
 @says_its_line
 def check_asked():
-    outputs = {
-        re.sub(r"\{(\w+),.*?\}(?=[^}]|$)", r"{\1}", str(output)): re.compile(output.regex())
-        for rule in workflow.rules
-        for output in rule.output
-    }
+    outputs = {}
+    for rule in workflow.rules:
+        for output in rule.output:
+            path = re.sub(r"\{(\w+),.*?\}(?=[^}]|$)", r"{\1}", str(output))
+            outputs.setdefault(path, []).append(re.compile(output.regex()))
     check_targets(get_targets(), [rule.name for rule in workflow.rules], outputs, config)
 
 

@@ -30,10 +30,10 @@ def test_a_grid_of_another_size_is_wrong():
 def test_ranks_count_from_one_and_are_none_where_no_candidate_is_right():
     result = scored(("12", "12"), ("23", "231"), ("23", "23"), ("23", ""))
     assert result["outputs"] == [
-        {"correct": True, "rank": 1, "n_candidates": 2},
-        {"correct": False, "rank": 3, "n_candidates": 3},
-        {"correct": False, "rank": None, "n_candidates": 2},
-        {"correct": False, "rank": None, "n_candidates": 0},
+        {"correct": True, "rank": 1, "n_candidates": 2, "source": "candidates"},
+        {"correct": False, "rank": 3, "n_candidates": 3, "source": "candidates"},
+        {"correct": False, "rank": None, "n_candidates": 2, "source": "candidates"},
+        {"correct": False, "rank": None, "n_candidates": 0, "source": "fallback"},
     ]
     assert result["score"] == 0.25
 
@@ -51,7 +51,32 @@ def test_the_two_ways_of_counting_and_the_oracle_by_hand():
         "oracle": 50.0,
         "n_tasks": 4,
         "n_outputs": 7,
+        "n_fallback": 0,
+        "complete": True,
     }
+
+
+def test_a_hole_is_wrong_whatever_stands_in_for_it_and_nothing_found_is_no_hole():
+    made = task("a", [("1", "2")], [("5", "1")] * 3)
+    right = [grid("1"), WRONG]
+    of_task = score_task(made, [right] * 3, [[grid("1")], [], []], {1: "too long"})
+    assert of_task["outputs"] == [
+        {"correct": True, "rank": 1, "n_candidates": 1, "source": "candidates"},
+        {"correct": False, "rank": None, "n_candidates": 0, "source": "fallback", "hole": "too long"},
+        {"correct": True, "rank": None, "n_candidates": 0, "source": "fallback"},
+    ]
+    totals = total_score({"a": of_task})
+    assert (totals["n_fallback"], totals["complete"], totals["oracle"]) == (2, False, 0.0)
+    assert total_score({"a": score_task(made, [right] * 3, [[], [], []])})["complete"] is True
+
+
+def test_attempts_from_elsewhere_have_no_ranks_and_no_oracle():
+    made = task("a", [("1", "2")], [("5", "1")] * 2)
+    of_task = score_task(made, [[WRONG, grid("1")], [WRONG, OTHER]])
+    assert of_task == {"score": 0.5, "outputs": [{"correct": True}, {"correct": False}]}
+    assert total_score({"a": of_task}) == {
+        "score": 50.0, "score_outputs": 50.0, "n_tasks": 1, "n_outputs": 2, "complete": True
+    }  # fmt: skip
 
 
 @given(st.lists(st.lists(st.booleans(), min_size=1, max_size=4), min_size=1, max_size=9))

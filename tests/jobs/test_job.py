@@ -5,6 +5,8 @@ import pytest
 from environments import environment_of_tests
 from shipped import ROOT
 
+from arcfold.jobs.holes import read_hole
+
 START = """
 import sys
 from types import SimpleNamespace
@@ -21,8 +23,8 @@ COMMAND = f"python {ROOT}/workflow_scripts/run_job.py logs/inner/job.job.json\n"
 def run_job(tmp_path):
     """Runs lines inside a job, in a process of its own; gives status, standard error and log."""
 
-    def run(lines, threads=1):
-        code = f"{START}given.params = Values({{'threads': {threads}}})\nwith job(given):\n"
+    def run(lines, threads=1, before=""):
+        code = f"{START}given.params = Values({{'threads': {threads}}})\n{before}\nwith job(given):\n"
         script = tmp_path / "some.py"
         script.write_text(code + "".join(f"    {line}\n" for line in lines))
         done = subprocess.run(
@@ -111,3 +113,39 @@ def test_a_value_that_the_jobs_file_lacks_is_named(tmp_path):
         given.seed  # noqa: B018
     with pytest.raises(InputError, match=r"a\.job\.json: params: 1 values, expected one at place 1"):
         given[1]
+
+
+KEEPS_GOING = """
+given.params = Values({"of_a_fold": True})
+given.output = Values(["found/fold-1.json", "adapters/fold-1"])
+given.config = {"keep_going": True}
+"""
+
+
+def test_a_fold_that_fails_leaves_holes_if_the_run_keeps_going(run_job, tmp_path):
+    status, error, log, _ = run_job(["raise InputError('training: the loss is nan')"], before=KEEPS_GOING)
+    assert status == 0
+    assert error == log == "error: training: the loss is nan\nkeep_going: the run goes on without this fold\n"
+    for path in ("found/fold-1.json", "adapters/fold-1"):
+        assert read_hole(tmp_path / path) == {"rule": "some", "reason": "training: the loss is nan"}
+    assert [path.name for path in (tmp_path / "adapters/fold-1").iterdir()] == ["failed.json"]
+    status, error, _, _ = run_job(["raise KeyError('x')"], before=KEEPS_GOING)
+    assert (status, read_hole(tmp_path / "adapters/fold-1")["reason"]) == (0, "KeyError: 'x'")
+
+
+@pytest.mark.parametrize(
+    ("line", "before"),
+    [
+        ("raise InputError('x')", KEEPS_GOING.replace("True}\n", "False}\n")),
+        ("raise InputError('x')", KEEPS_GOING.replace('"of_a_fold": True', "")),
+        ("raise OSError(28, 'No space left on device')", KEEPS_GOING),
+        ("raise KeyboardInterrupt", KEEPS_GOING),
+    ],
+    ids=["not asked for", "not of a fold", "full disk", "interrupt"],
+)
+def test_otherwise_a_job_that_fails_leaves_nothing(run_job, tmp_path, line, before):
+    assert before != KEEPS_GOING or "Error(28" in line or "Interrupt" in line
+    status, *_ = run_job([line], before=before)
+    assert status != 0
+    assert not (tmp_path / "found").exists()
+    assert not (tmp_path / "adapters").exists()

@@ -107,7 +107,7 @@ def test_targets_that_are_there_pass() -> None:
 
 def checked_targets(*targets: str) -> None:
     made = {re.sub(r"\{(\w+),.*?\}(?=[^}]|$)", r"{\1}", path): regex_from_filepattern(path) for path in outputs()}
-    check_targets(targets, [*rules(), "all"], {path: re.compile(regex) for path, regex in made.items()}, CONFIG)
+    check_targets(targets, [*rules(), "all"], {path: [re.compile(regex)] for path, regex in made.items()}, CONFIG)
 
 
 def test_a_call_of_snakemake_can_be_checked_before_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 import math
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from made_tasks import as_array, as_grid, grid, grids, task, tasks
@@ -189,8 +188,24 @@ def test_sixteen_views_show_every_symmetry_twice():
     assert set(counts.values()) == {2}
 
 
-def test_a_prompt_that_cannot_fit_is_refused_before_anything_runs():
-    from arcfold.jobs.files import InputError
-
-    with pytest.raises(InputError, match=r"task a, test\[0\]: the prompt needs 939 tokens without any demonstration"):
-        input_views_of(TWO, longest=938)
+def test_an_input_that_cannot_fit_is_skipped_with_the_reason_and_the_others_are_searched(tmp_path):
+    # the first test input of a needs 939 tokens (a row of 2 cells more than the second's one cell)
+    input_views = input_views_of(TWO, views=2, longest=938)
+    reason = "test[0] needs 939 tokens without any demonstration, expected at most 938 (search/longest)"
+    assert input_views.skipped == {("a", 0): reason}
+    assert list(dict.fromkeys(groups(input_views))) == [("a", 1), ("b", 0)]
+    found = nothing(input_views)
+    found[0] = Found((Reply(reply_in(input_views, 0, grid("7")), -0.5),), 1.0)
+    made = candidates_to_json(input_views, found)
+    content = {"fold": 0, "min_prob": 0.1, "tasks": made, "provenance": {}}
+    check_schema(content, "candidates", "made")
+    first, second = made["a"]["test"]
+    assert first == {"candidates": [], "dropped": 0, "prompt_tokens": [], "margin": None, "skipped": reason}
+    assert [candidate["grid"] for candidate in second["candidates"]] == [grid("7")]
+    scoring = input_views_of(TWO, views=3, longest=938, purpose="y")
+    replies = [[-1.0] * len(replies) for _, replies in questions(scoring, made)]
+    rescored = rescored_to_json(scoring, made, replies)
+    write_json(tmp_path / "r.json", {"fold": 0, "tasks": rescored, "provenance": {}}, "rescored")
+    assert rescored["a"]["test"][0] == {"candidates": [], "skipped": reason}
+    assert rescored["a"]["test"][1]["candidates"][0]["scored"] == [-1.0] * 3
+    assert rescored["b"]["test"] == [{"candidates": []}]

@@ -394,7 +394,6 @@ def test_the_report(backend: str, tmp_path: Path) -> None:
         ({"batch": 0}, None, "batch"),
         ({"warmup_steps": -1}, None, "warmup_steps"),
         ({"targets": ("nothing",)}, None, "nothing"),
-        ({}, [], "no samples"),
         ({}, [Sample((1, 2), (1,))], "sample 0"),
         ({}, [Sample((1, 2), (1, -100))], "no label"),
     ],

@@ -12,7 +12,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from processes import until, workers
 from shipped import ROOT
 
 from arcfold.jobs.client import identity_of
+from arcfold.jobs.holes import read_hole
 
 SOME_JOB = """
 import os
@@ -64,12 +65,16 @@ class Workers:
     pool: Path
     devices: str
 
-    def start(self, name: str, code: str = "", **environment: str) -> subprocess.Popen[str]:
+    def start(
+        self, name: str, code: str = "", config: Mapping[str, Any] = {}, **environment: str
+    ) -> subprocess.Popen[str]:
         """A client for a job of that name that runs some code."""
         self.folder.mkdir(exist_ok=True)
-        parts: dict[str, Any] = {"input": [], "wildcards": {}, "config": {}, "resources": {"gpu": 1}, "threads": 1}
+        parts: dict[str, Any] = {"input": [], "wildcards": {}, "config": config, "resources": {"gpu": 1}, "threads": 1}
         parts |= {"rule": "some", "script": "some_job.py", "output": [f"{name}.txt"], "log": [f"{name}.log"]}
-        (self.folder / f"{name}.job.json").write_text(json.dumps({**parts, "params": {"code": code, "threads": 1}}))
+        (self.folder / f"{name}.job.json").write_text(
+            json.dumps({**parts, "params": {"code": code, "threads": 1, "of_a_fold": True}})
+        )
         client = self.scripts / "arcfold/jobs/client.py"
         env = {"PATH": os.environ["PATH"], "CUDA_VISIBLE_DEVICES": self.devices, "ARCFOLD_LEASES": str(self.pool)}
         return subprocess.Popen(
@@ -81,9 +86,9 @@ class Workers:
     def workers(self) -> Path:
         return self.root / f"identity-{self.folder.name}" / "gpu1"
 
-    def do(self, name: str, code: str = "") -> tuple[int, str]:
+    def do(self, name: str, code: str = "", config: Mapping[str, Any] = {}) -> tuple[int, str]:
         """Status and standard error of a job that runs to its end."""
-        client = self.start(name, code)
+        client = self.start(name, code, config)
         _, said = client.communicate(timeout=60)
         return client.returncode, said
 
@@ -168,6 +173,24 @@ def test_a_worker_that_dies_costs_its_job_a_second_try(group: Callable[..., Work
     status, said = one.do("b", "os.kill(os.getpid(), 9)")
     assert status == 1
     assert said.splitlines()[-1].startswith("error: b.job.json: its worker died twice, see ")
+
+
+def test_a_run_that_keeps_going_does_without_a_job_that_fails_or_that_no_worker_survives(
+    group: Callable[..., Workers],
+) -> None:
+    one, keeps_going = group(), {"keep_going": True}
+    begins = "os.remove(snakemake.output[0]); Path('who').write_text(str(os.getpid())); "
+    status, said = one.do("a", begins + "raise InputError('x.json: wrong')", keeps_going)
+    assert (status, said.splitlines()[0]) == (0, "error: x.json: wrong")
+    worker = int((one.folder / "who").read_text())
+    until(lambda: not is_alive(worker), 15)  # who knows what the job left behind
+    status, said = one.do("b", begins + "os.kill(os.getpid(), 9)", keeps_going)
+    assert status == 0
+    assert said.splitlines()[-1] == "keep_going: the run goes on without this fold"
+    of_a, of_b = read_hole(one.folder / "a.txt"), read_hole(one.folder / "b.txt")
+    assert of_a == {"rule": "some", "reason": "x.json: wrong"}
+    assert of_b is not None
+    assert of_b["reason"].startswith("its worker died twice")
 
 
 def test_an_idle_worker_ends(group: Callable[..., Workers]) -> None:

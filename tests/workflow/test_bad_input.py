@@ -82,7 +82,7 @@ def test_a_malformed_file_ends_its_job_with_one_line_in_the_log_and_leaves_nothi
     fresh.write("ragged.json", RAGGED)
     line = "error: ragged.json: task bad, train[0], input: row 1 has 1 cells where row 0 has 2, expected a rectangle"
     datasets = {"ragged": {"tasks": "ragged.json"}}
-    call = fresh("results/runs/ragged_1folds/submission.json", datasets=datasets)
+    call = fresh("results/tasks/ragged.json", datasets=datasets)
     refused(call, line)
     command = "python workflow_scripts/run_job.py results/logs/collect_tasks/ragged.job.json"
     assert fresh.path("results/logs/collect_tasks/ragged.log").read_text() == f"{command}\n{line}\n"
@@ -94,13 +94,6 @@ def test_a_model_without_the_formats_tokens_ends_with_one_line(fresh):
     call = fresh("results/models/other.json", models=models)
     refused(call, "models/bigram/tokenizer.json: no single token for '<|im_start|>'", "nvarc needs")
     assert fresh.results() == {}
-
-
-def test_a_prompt_that_cannot_fit_ends_the_search_with_one_line(copy):
-    before = copy.results()
-    call = copy("results/runs/hidden_1folds/candidates/fold-0.json", settings={"search": {"longest": 931}})
-    refused(call, "task second, test[0]: the prompt needs", "expected at most 931 (search/longest)")
-    assert copy.results() == before
 
 
 def test_jobs_files_that_cannot_be_written_are_said_before_any_job(fresh):

@@ -93,6 +93,7 @@ def as_tuple(grid):
         *[(f"{RUN}/candidates/fold-{fold}.json", "candidates") for fold in range(FOLDS)],
         *[(f"{RUN}/rescored/fold-{fold}.json", "rescored") for fold in range(FOLDS)],
         (f"{RUN}/submission.json", "submission"),
+        (f"{RUN}/fallbacks.json", "fallbacks"),
         ("results/runs/hidden_1folds/submission.json", "submission"),
         ("results/score_tiny.json", "score"),
         ("results/benchmark/search_tiny.json", "search_benchmark"),
@@ -261,11 +262,20 @@ def test_the_score_is_that_of_an_independent_recount(done, tasks):
             assert told["n_candidates"] == len(candidates[place])
             assert (told["rank"] is None) == (task["test"][place]["output"] not in candidates[place])
             assert told["correct"] == (told["rank"] in (1, 2))
+            assert told["source"] == ("candidates" if candidates[place] else "fallback")
     assert score["score"] == pytest.approx(100 * sum(shares) / 2)
     assert score["score_outputs"] == pytest.approx(100 * sum(outputs) / 3, abs=1e-3)
     assert score["oracle"] == pytest.approx(100 * sum(reachable) / 2)
-    assert (score["n_tasks"], score["n_outputs"]) == (2, 3)
+    assert (score["n_tasks"], score["n_outputs"], score["complete"], score["failed"]) == (2, 3, True, [])
+    found = [output["candidates"] for entry in rescored.values() for output in entry["test"]]
+    assert score["n_fallback"] == found.count([])
     assert 0 < len(set(outputs) | set(reachable)) <= 2
+
+
+def test_the_score_has_the_first_and_last_loss_of_each_fold(done):
+    for fold, told in enumerate(done.read("results/score_tiny.json")["folds"]):
+        losses = done.read(f"{RUN}/adapters/fold-{fold}/training.json")["losses"]
+        assert told == {"fold": fold, "first_loss": losses[0], "last_loss": losses[-1]}
 
 
 def test_the_score_says_where_it_comes_from(done):

@@ -83,7 +83,7 @@ def test_a_run_is_named_by_dataset_folds_and_seed(copy):
         "results/score_mine_tiny.json",
         "results/score_tiny-seed3.json",
         "results/score_solved_1folds.json",
-        "results/score_db695cfb_per_task.json",
+        "results/score_0d3d703e_per_task.json",
         "results/runs/others_per_task-seed3/submission.json",
     )
     assert call.status == 0
@@ -92,7 +92,7 @@ def test_a_run_is_named_by_dataset_folds_and_seed(copy):
         ("mine, 2folds-seed3", "0"),
         ("mine, 2folds-seed3", "1"),
         ("solved, 1folds-seed0", "0"),
-        ("db695cfb, 1folds-seed0", "0"),
+        ("0d3d703e, 1folds-seed0", "0"),
         ("others, 1folds-seed3", "0"),
     }
     for step in ("training on", "searching", "rescoring"):

@@ -57,7 +57,28 @@ def main(folder: str, log: str) -> None:
         died += began or 1 / DEATHS
         if began and died < DEATHS:
             print(f"{job}: its worker died, doing it again with another", file=sys.stderr, flush=True)
-    sys.exit(f"error: {job}: its worker died twice, see {folder}/slot-*.log")
+    line = f"its worker died twice, see {folder}/slot-*.log"
+    print(f"error: {job}: {line}", file=sys.stderr, flush=True)
+    sys.exit(give_up(job, line))
+
+
+def give_up(job: str, reason: str) -> int:
+    """The status of a job that no worker survives: 1, or that of leaving holes if the run goes on without the job."""
+    with open(job, encoding="utf-8") as file:
+        given = json.load(file)
+    if not (given["config"].get("keep_going") and given["params"].get("of_a_fold")):
+        return 1
+    outputs = given["output"] if isinstance(given["output"], list) else list(given["output"].values())
+    print("keep_going: the run goes on without this fold", file=sys.stderr, flush=True)
+    return subprocess.run(
+        [sys.executable, "-m", "arcfold.jobs.holes", given["rule"], reason, *outputs], env=environment(), check=False
+    ).returncode
+
+
+def environment() -> dict[str, str]:
+    """The variables of a Python that finds this package."""
+    paths = [os.path.dirname(PACKAGE), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def check_folder(folder: str) -> None:
@@ -166,11 +187,10 @@ class Slot:
         """Starts a worker for the slot and waits until it listens."""
         if os.path.lexists(f"{self.path}.sock"):  # of a worker that was killed
             os.unlink(f"{self.path}.sock")
-        paths = [os.path.dirname(PACKAGE), *filter(None, [os.environ.get("PYTHONPATH")])]
         with open(f"{self.path}.log", "ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "arcfold.worker.serve", self.path],
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+                env=environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

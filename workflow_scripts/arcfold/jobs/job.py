@@ -8,11 +8,12 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO, cast
 
 from arcfold.jobs.files import InputError, no_room, one_line
+from arcfold.jobs.holes import leave_hole
 from arcfold.jobs.records import drop_records, write_records
 from arcfold.jobs.request import Request, command_of, write_request
 
@@ -95,7 +96,20 @@ def job(given: Any) -> Iterator[None]:
     """
     log = given.log[0]
     debugged = getattr(given, "debugged", False)
-    with logged(log, given.params.get("threads", 1), first_line=command_of(log), debugged=debugged):
+    # a run can do without one of its folds: it leaves holes in the place of its outputs, and ends well
+    keeps_going = given.params.get("of_a_fold") and given.config.get("keep_going")
+
+    def leave_holes(error: Exception) -> None:
+        for output in given.output:
+            leave_hole(output, given.rule, error)
+
+    with logged(
+        log,
+        given.params.get("threads", 1),
+        first_line=command_of(log),
+        debugged=debugged,
+        instead=leave_holes if keeps_going else None,
+    ):
         if not isinstance(given, Request):  # one that comes from its file
             write_request(given)
         drop_records(given)
@@ -104,13 +118,21 @@ def job(given: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def logged(log: str | Path, threads: int, first_line: str | None = None, debugged: bool = False) -> Iterator[None]:
+def logged(
+    log: str | Path,
+    threads: int,
+    first_line: str | None = None,
+    debugged: bool = False,
+    instead: Callable[[Exception], None] | None = None,
+) -> Iterator[None]:
     """Keeps a log of a job's work, and ends the process with one line when something is wrong.
 
     Standard error goes to the log too. An InputError ends the process with status 1, its line last on
     both; any other error leaves its traceback in the log and a line on standard error that says so.
 
     debugged: errors are said and raised, for a debugger to show where
+    instead: what is done when the work has failed, after which the process ends with status 0. A full disk and its
+        like are no failure of the work: they would end the next job too.
     """
     # before torch is loaded: its thread pools read the first two once; with the third it asks NVML
     # whether there are devices, which leaves CUDA untouched until the job has leased its own
@@ -133,7 +155,7 @@ def logged(log: str | Path, threads: int, first_line: str | None = None, debugge
         print(f"error: {error}", file=sys.stderr, flush=True)
         if debugged:
             raise
-        sys.exit(1)
+        sys.exit(_end(error, instead))
     except Exception as error:
         if reason := no_room(error):  # of a file that a library writes: temporary ones, caches
             name = getattr(error, "filename", None) or "a file of the job"
@@ -145,7 +167,20 @@ def logged(log: str | Path, threads: int, first_line: str | None = None, debugge
             print(f"{line} (traceback in {log})", file=sys.stderr, flush=True)
         if debugged:
             raise
-        sys.exit(1)
+        sys.exit(_end(error, instead))
     finally:
         sys.stderr = original
         stream.close()
+
+
+def _end(error: Exception, instead: Callable[[Exception], None] | None) -> int:
+    """The status that a failed job ends with."""
+    if instead is None or isinstance(error, OSError):
+        return 1
+    try:
+        instead(error)
+    except OSError as problem:
+        print(f"error: {problem}", file=sys.stderr, flush=True)
+        return 1
+    print("keep_going: the run goes on without this fold", file=sys.stderr, flush=True)
+    return 0

@@ -27,7 +27,7 @@ SCRIPTS = Path(__file__).resolve().parents[2]
 """Where the rules' scripts lie."""
 RUNNER = "run_job.py"
 """The script that does one job from its file."""
-OF_CONFIG = ("report_to", "datasets", "subsets")
+OF_CONFIG = ("report_to", "keep_going", "datasets", "subsets")
 """Keys of the config that scripts read without being run again when they change; all others are params.
 
 Of datasets it is the content that counts, wherever its files lie.

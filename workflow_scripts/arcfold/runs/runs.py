@@ -84,6 +84,16 @@ def resolve_run(config: Config, name: str, count_tasks: Callable[[str], int]) ->
     """
     dataset, entry_name, seed = _name_parts(config, name)
     entry = config["runs"].get(entry_name, {})
+    if "submission" in entry:
+        if name != entry_name:
+            raise InputError(
+                f"run {name}: {entry_name} is a submission from elsewhere (runs/{entry_name}/submission), "
+                f"expected its name without dataset or seed"
+            )
+        raise InputError(
+            f"run {name}: a submission from elsewhere (runs/{name}/submission), it has results/score_{name}.json and "
+            f"results/runs/{name}/submission.json and nothing else"
+        )
     dataset = dataset or entry.get("dataset", config["dataset"])
     check_dataset(config, dataset)
     model = entry.get("model", config["model"])
@@ -115,6 +125,11 @@ def _name_parts(config: Config, name: str) -> tuple[str | None, str, int | None]
         raise InputError(f"run {name}: seed {seed}, expected at most {LARGEST_SEED}")
     dataset, entry_name = _split_dataset(config, base)
     return dataset, entry_name, None if seed is None else int(seed)
+
+
+def submissions(config: Config) -> list[str]:
+    """The runs whose submission comes from elsewhere, as a file."""
+    return [name for name, entry in config["runs"].items() if "submission" in entry]
 
 
 def pretraining_settings(config: Config, rank: int) -> dict[str, Any]:
@@ -229,6 +244,10 @@ def _check_datasets(config: Config, where: str) -> None:
 
 def _check_runs(config: Config, where: str) -> None:
     for name, entry in config["runs"].items():
+        if "submission" in entry:
+            if _implied_folds(name) is not None:
+                raise InputError(f"{where}: runs/{name}: a submission from elsewhere, expected a name without folds")
+            continue
         if "folds" not in entry and not _N_FOLDS.fullmatch(name) and name != PER_TASK:
             raise PlacedError(where, f"runs/{name}", f"no 'folds', expected a number or {PER_TASK}")
         implied = _implied_folds(name)

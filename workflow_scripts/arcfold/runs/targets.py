@@ -24,11 +24,15 @@ _LONGEST_PART = 255  # bytes of one name in a path, on every usual file system
 
 
 def check_targets(
-    targets: Iterable[str], rules: Sequence[str], outputs: Mapping[str, re.Pattern[str]], config: Mapping[str, Any]
+    targets: Iterable[str],
+    rules: Sequence[str],
+    outputs: Mapping[str, Sequence[re.Pattern[str]]],
+    config: Mapping[str, Any],
 ) -> None:
     """Raises InputError for a target that is no rule, no rule's output, and no file that is there.
 
-    rules: names; outputs: each path with wildcards, with the expression that its files match
+    rules: names; outputs: each path with wildcards, with the expressions that its files match, one for
+    each rule that makes some of them
     """
     for asked in targets:
         if asked in rules:
@@ -38,7 +42,7 @@ def check_targets(
         target = os.path.normpath(asked)  # as Snakemake looks for it
         if any(len(part.encode(errors="replace")) > _LONGEST_PART for part in target.split("/")):
             raise InputError(f"target {_shown(target)}: a name of more than {_LONGEST_PART} letters, expected fewer")
-        if any(regex.fullmatch(target) for regex in outputs.values()) or os.path.lexists(target):
+        if any(regex.fullmatch(target) for regexes in outputs.values() for regex in regexes) or os.path.lexists(target):
             continue
         close = _closest(target, [*rules, *_guesses(target, list(outputs), config)])
         raise InputError(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from arcfold.arc.lengths import unsearchable
 from arcfold.arc.tasks import Grid, Task
 from arcfold.arc.text import Codec
 from arcfold.arc.views import View, draw_views, generator
 from arcfold.search.search import Found, Query, Reply
+
+log = logging.getLogger(__name__)
 
 DIGITS = 6
 """Decimals of a log-probability in a file."""
@@ -29,7 +33,10 @@ class InputView:
 
 @dataclass(frozen=True)
 class InputViews:
-    """Every test input of some tasks in every view: task by task, test input by test input, view by view."""
+    """Every test input of some tasks in every view: task by task, test input by test input, view by view.
+
+    A test input that is too long to be searched has no items.
+    """
 
     codec: Codec
     """Turns grids into token ids and back."""
@@ -38,6 +45,8 @@ class InputViews:
     items: tuple[InputView, ...]
     prompts: tuple[tuple[int, ...], ...]
     """For each item its prompt, token ids."""
+    skipped: Mapping[tuple[str, int], str] = field(default_factory=dict)
+    """Why there is nothing of a test input, by the task's id and the number of the input."""
 
     def view_of(self, index: int) -> View:
         """The view of the item of this number."""
@@ -60,17 +69,22 @@ def draw_input_views(
     """Every test input of the tasks in `views` views, drawn for each task, seed and purpose.
 
     longest: tokens of a prompt and its longest reply together at most; demonstrations that do not fit are left out
-    Raises InputError for a task whose prompt does not fit without any demonstration.
+    A test input that does not fit without any demonstration is skipped, in every seed's views alike.
     """
     drawn = {task.id: tuple(draw_views(task, views, generator(seed, task.id, purpose))) for task in tasks}
-    input_views, prompts = [], []
+    input_views, prompts, skipped = [], [], {}
     for task in tasks:
         seen = [view.apply_to_task(task) for view in drawn[task.id]]
         for test in range(len(task.test)):
+            reason = unsearchable(task, test, codec, longest)
+            if reason is not None:
+                log.warning("task %s, %s: it is skipped", task.id, reason)
+                skipped[task.id, test] = reason
+                continue
             for place, in_view in enumerate(seen):
                 input_views.append(InputView(task.id, test, place))
                 prompts.append(codec.prompt(in_view, test, longest))
-    return InputViews(codec, drawn, tuple(input_views), tuple(prompts))
+    return InputViews(codec, drawn, tuple(input_views), tuple(prompts), skipped)
 
 
 def queries(input_views: InputViews) -> list[Query]:
@@ -117,16 +131,19 @@ def candidates_to_json(input_views: InputViews, found: Sequence[Found]) -> dict[
     """The `tasks` of a candidates file: what the search found, by grid in the original view.
 
     Candidates found in more views come first, then the more probable ones, then the smaller grid;
-    replies that are no grid are counted as dropped.
+    replies that are no grid are counted as dropped. A skipped test input says why.
     """
-    tasks: dict[str, Any] = {}
+    tasks: dict[str, Any] = {
+        task_id: {"views": [view.to_json() for view in views], "test": []}
+        for task_id, views in input_views.views.items()
+    }
+    # test inputs without items have none among them: the order of the numbers is that of the file
+    for task_id, _ in sorted({*groups(input_views), *input_views.skipped}, key=lambda group: group[1]):
+        tasks[task_id]["test"].append({"candidates": {}, "dropped": 0, "prompt_tokens": [], "margin": None})
+    for (task_id, test), reason in input_views.skipped.items():
+        tasks[task_id]["test"][test]["skipped"] = reason
     for index, (input_view, result) in enumerate(zip(input_views.items, found, strict=True)):
-        entry = tasks.setdefault(
-            input_view.task, {"views": [view.to_json() for view in input_views.views[input_view.task]], "test": []}
-        )
-        if input_view.test == len(entry["test"]):
-            entry["test"].append({"candidates": {}, "dropped": 0, "prompt_tokens": [], "margin": None})
-        output = entry["test"][input_view.test]
+        output = tasks[input_view.task]["test"][input_view.test]
         output["prompt_tokens"].append(len(input_views.prompts[index]))
         if result.margin != float("inf"):
             smallest = result.margin if output["margin"] is None else min(result.margin, output["margin"])
@@ -178,18 +195,19 @@ def rescored_to_json(
 
     tasks: the `tasks` of a candidates file; log_probs: what `questions` were answered, in the order of the items
     """
-    rescored: dict[str, Any] = {}
+    rescored: dict[str, Any] = {
+        task_id: {
+            "scoring_views": [view.to_json() for view in views],
+            "test": [
+                {"candidates": [{**candidate, "scored": []} for candidate in output["candidates"]]}
+                | {key: output[key] for key in ("skipped",) if key in output}
+                for output in tasks[task_id]["test"]
+            ],
+        }
+        for task_id, views in input_views.views.items()
+    }
     for input_view, values in zip(input_views.items, log_probs, strict=True):
-        entry = rescored.setdefault(
-            input_view.task,
-            {
-                "scoring_views": [view.to_json() for view in input_views.views[input_view.task]],
-                "test": [
-                    {"candidates": [{**candidate, "scored": []} for candidate in output["candidates"]]}
-                    for output in tasks[input_view.task]["test"]
-                ],
-            },
-        )
-        for candidate, value in zip(entry["test"][input_view.test]["candidates"], values, strict=True):
+        found = rescored[input_view.task]["test"][input_view.test]["candidates"]
+        for candidate, value in zip(found, values, strict=True):
             candidate["scored"].append(round(value, DIGITS))
     return rescored

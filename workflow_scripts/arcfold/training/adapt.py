@@ -8,6 +8,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from arcfold.arc.lengths import untrainable
 from arcfold.arc.tasks import Task
 from arcfold.jobs.compute import compute_device
 from arcfold.jobs.files import hash_of, new_folder, write_json
@@ -44,6 +45,7 @@ def adapt(
     report_to: str = NONE,
     log_file: str,
     output: str,
+    skips: bool = False,
 ) -> None:
     """Trains a LoRA on all demonstrations of the tasks and writes its folder, whole or not at all.
 
@@ -51,11 +53,14 @@ def adapt(
     settings: the config's section `training`
     inputs: the hash of each input, for the record
     report_to: a logger of transformers', which may write into a folder beside log_file, named like it
+    skips: whether a task that is too long for a sample is left out, with a note; without it that is an InputError
     """
     base.check_length(settings["longest"], "training/longest")
+    too_long = _too_long(tasks, base, settings["longest"]) if skips else {}
+    tasks = [task for task in tasks if task.id not in too_long]
     samples = fold_samples(tasks, base.codec, seed=seed, **{key: settings[key] for key in OF_SAMPLES})
     watch.lap("samples")
-    longest = max(len(sample.input_ids) for sample in samples)
+    longest = max((len(sample.input_ids) for sample in samples), default=0)
     choice = choose_backend(settings["backend"], base, gpus=gpus, longest=longest)
     log.info("backend %s: %s", choice.backend, choice.why)
     # Unsloth's import already uses the device, so it waits for the lease; the others' can come before
@@ -82,9 +87,25 @@ def adapt(
         watch.lap("training")
         if settings["backend"] == AUTO:
             report["notes"].insert(0, f"backend {choice.backend}: {choice.why}")
+        report["notes"] += [f"task {task} is left out: {reason}" for task, reason in too_long.items()]
+        _warn_if_risen(report["losses"])
         measured = report.pop("measured")
         report["provenance"] = provenance(inputs=inputs, watch=watch, settings=settings, training=measured)
         write_json(folder / "training.json", report, "training")
+
+
+def _too_long(tasks: Sequence[Task], base: BaseModel, longest: int) -> dict[str, str]:
+    """Why tasks are left out of a training, by their ids."""
+    reasons = {task.id: untrainable(task, base.codec, longest) for task in tasks}
+    found = {task: reason for task, reason in reasons.items() if reason is not None}
+    for task, reason in found.items():
+        log.warning("task %s: %s: it is not trained on", task, reason)
+    return found
+
+
+def _warn_if_risen(losses: Sequence[float]) -> None:
+    if losses and losses[-1] > losses[0]:
+        log.warning("warning: the loss rose from %.4f to %.4f; lower the learning rate?", losses[0], losses[-1])
 
 
 def training_settings(settings: Mapping[str, Any], *, seed: int, threads: int) -> TrainingSettings:

@@ -64,7 +64,7 @@ def train_adapter(
     base_model: float32 or bfloat16, on the device that computes; the LoRA is trained in float32
     beside it. Its weights are the same after the call. For the unsloth backend, one that
     `unsloth.load` has loaded.
-    samples: in training order, all epochs one after the other.
+    samples: in training order, all epochs one after the other; without any the adapter stays as it began.
     checkpoints: a folder of this job alone, where an interrupted call left its state and the next
     one continues; removed when training is done. None saves nothing.
     base_record: `name` and content `hash` of the base model, recorded beside the adapter.
@@ -107,7 +107,8 @@ def train_adapter(
     with determinism(settings, device, strict=backend != "unsloth"):
         _reset_peak_memory(device)
         try:
-            outcome = _backend(backend)(base_model, job)
+            # nothing to train on: an adapter that changes nothing, or the one that it goes on from
+            outcome = _backend(backend)(base_model, job) if samples else Outcome(dict(weights), [], 0, 0.0, 0.0)
         finally:
             job.progress.close()
     _check_finite(outcome.weights, schedule.steps)
@@ -144,8 +145,6 @@ def _check(samples: tuple[Sample, ...], settings: TrainingSettings, backend: str
         value = getattr(settings, name)
         if value is not None and value < least:
             raise InputError(f"{name}: {value}, expected at least {least}")
-    if not samples:
-        raise InputError("training: no samples, expected at least one")
     for index, sample in enumerate(samples):
         if len(sample.input_ids) != len(sample.labels):
             raise InputError(
@@ -247,7 +246,7 @@ def _report(
         "samples_per_step": size,
         "tokens": sum(lengths),
         "label_tokens": sum(sample.label_tokens() for sample in job.samples),
-        "longest_sample": max(lengths),
+        "longest_sample": max(lengths, default=0),
         "schedule": {
             "shape": "linear warm-up, cosine to zero",
             "warmup_steps": schedule.warmup,

@@ -83,9 +83,9 @@ def main(slot: str) -> None:
                     _close(listener, slot)
                     return
             with connection:
-                status = worker.serve(connection)
+                status, sound = worker.serve(connection)
                 # as long as the client holds the slot no other connects, so none is sent away
-                if ending := status != 0 or worker.gives_way():
+                if ending := not sound or worker.gives_way():
                     _close(listener, slot)
                 worker.send({"status": status})
             if ending:
@@ -115,17 +115,17 @@ class Worker:
             if self._connection is not None:
                 self._connection.sendall(json.dumps(message).encode() + b"\n")
 
-    def serve(self, connection: socket.socket) -> int:
-        """Does the job that a client asks for; its status."""
+    def serve(self, connection: socket.socket) -> tuple[int, bool]:
+        """Does the job that a client asks for; its status, and whether this process is fit for another job."""
         self._connection = connection
         request = json.loads(_line(connection))
         done = threading.Event()
         threading.Thread(target=_end_with_client, args=(connection, done), daemon=True).start()
         if self._taken is not None:
             self.send({"began": True})
-        status = _run(request["job"], Said(self.send))
+        status, sound = _run(request["job"], Said(self.send))
         done.set()
-        return status
+        return status, sound
 
     def _note_waiting(self) -> None:
         """Keeps clients from starting further workers as long as this one has no device."""
@@ -140,22 +140,25 @@ class Worker:
             self._waiting = None
 
 
-def _run(job: str, said: Said) -> int:
-    """Runs the script of a job's file with the streams of its client."""
+def _run(job: str, said: Said) -> tuple[int, bool]:
+    """Runs the script of a job's file with the streams of its client; its status, and whether it came to its end.
+
+    A script that fails does not, also when a run that keeps going gives it status 0.
+    """
     streams = sys.stdout, sys.stderr
     sys.stdout = sys.stderr = cast(TextIO, said)
     try:
         given = read_request(job)
         runpy.run_path(str(given.script), init_globals={"snakemake": given}, run_name="__main__")
-        return 0
+        return 0, True
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
+        return (end.code if isinstance(end.code, int) else int(end.code is not None)), False
     except InputError as error:  # a job says its own line; this one's file is none
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 1, False
     except BaseException:
         traceback.print_exc()
-        return 1
+        return 1, False
     finally:
         sys.stdout, sys.stderr = streams
         _forget()

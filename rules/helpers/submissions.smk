@@ -1,0 +1,19 @@
+# Submissions from elsewhere: runs of the config that are a file.
+
+_theirs = "|".join(runs.submissions(config))
+# a run is made by the rules of one kind or of the other, never by both
+THEIRS = _theirs or r"(?!)"
+OURS = r"[A-Za-z0-9_]+(-seed\d+)?"
+if _theirs:
+    OURS = rf"(?!(?:{_theirs})(?:\.json|/submission\.json)$)" + OURS
+
+
+@says_its_line
+def get_theirs(name):
+    """Name, dataset and file of a submission from elsewhere."""
+    entry = config["runs"][name]
+    dataset = entry.get("dataset", config["dataset"])
+    runs.check_dataset(config, dataset)
+    if not Path(entry["submission"]).is_file():
+        raise InputError(f"config: runs/{name}/submission: {entry['submission']}: no such file, expected a submission")
+    return {"name": name, "dataset": dataset, "submission": entry["submission"]}

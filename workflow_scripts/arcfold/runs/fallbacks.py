@@ -1,0 +1,47 @@
+"""Test inputs that a run has no candidate for: how many, which, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from arcfold.runs.predictions import Predictions
+
+
+def fallbacks(found: Predictions) -> dict[str, Any]:
+    """The content of a run's fallbacks.json.
+
+    n_outputs, n_fallback: test inputs, and those answered without a candidate (`selection.two_attempts`)
+    complete: whether all test inputs were searched; a search may well have found nothing
+    failed: the folds whose job failed, with the rule and the reason; they are tried again when asked for again
+    tasks: for each task the numbers of its test inputs without a candidate, with the reason where they were not
+        searched, else None
+    """
+    tasks: dict[str, dict[str, str | None]] = {}
+    for task_id, outputs in found.candidates.items():
+        without = [test for test, candidates in enumerate(outputs) if not candidates]
+        if without:
+            tasks[task_id] = {str(test): found.holes.get(task_id, {}).get(test) for test in without}
+    return {
+        "n_outputs": sum(map(len, found.candidates.values())),
+        "n_fallback": sum(map(len, tasks.values())),
+        "complete": found.n_holes == 0,
+        "failed": [dict(failed) for failed in found.failed],
+        "tasks": tasks,
+    }
+
+
+def summary(run: str, report: Mapping[str, Any]) -> list[str]:
+    """What a person should know of a fallbacks.json, in lines; none if every test input was searched."""
+    if report["complete"]:
+        return []
+    lines = [
+        f"warning: run {run}: fold {failed['fold']} is left out, since {failed['rule']} failed: {failed['reason']}"
+        for failed in report["failed"]
+    ]
+    not_searched = [reason for of_task in report["tasks"].values() for reason in of_task.values() if reason is not None]
+    lines.append(
+        f"warning: run {run}: {len(not_searched)} of {report['n_outputs']} test inputs were not searched; "
+        "the fallback answers them"
+    )
+    return lines
