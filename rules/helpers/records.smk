@@ -11,6 +11,7 @@ def get_params(rule, wildcards):
 
 
 def marker_of(rule):
+    @of_wildcards
     def path(wildcards):
         output = str(rule.output[0].apply_wildcards(wildcards))
         code_counts = any(str(trigger) == "params" for trigger in workflow.rerun_triggers)
