@@ -2,6 +2,8 @@
 # make test                        every check, as the CI runs them
 # make lint                        the checks without the tests
 # make tables                      the tables of README and docs, from docs/measured
+# make verify                      every result against its hash, and what to delete of what is damaged
+# make clean-store                 lists what of results/store no run of the config needs; DELETE=yes deletes it
 # make env                         only the environment; `make clean-env` removes it
 #
 # ENV=gpu uses the environment with Unsloth, CORES=2 limits the cores, ARGS='--resources gpu=4'
@@ -12,6 +14,7 @@ ENV = cpu
 CORES = all
 ARGS =
 PYTHON = python3.11 python3 python3.12 python3.13
+DELETE =
 
 ifeq ($(filter cpu gpu,$(ENV)),)
 $(error ENV=$(ENV): expected cpu or gpu)
@@ -32,7 +35,7 @@ DEV := $(VENV)/.ready-dev-$(shell { pwd; cat $(LOCKS) envs/dev.lock; } | cksum |
 RUN = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help env lint test tables clean-env FORCE
+.PHONY: help env lint test tables verify clean-store clean-env FORCE
 
 help:
 	@sed -n '/^$$/q;s/^# \{0,1\}//p' Makefile
@@ -56,6 +59,13 @@ lint: $(DEV)
 	PYTHONPATH=workflow_scripts $(RUN)/lint-imports --no-cache
 	$(RUN)/snakefmt --check Snakefile rules
 	$(RUN)/snakemake --lint
+
+verify: $(READY)
+	@$(RUN)/snakemake verify_results --cores 1 --quiet all $(ARGS)
+
+clean-store: export ARCFOLD_DELETE = $(DELETE)
+clean-store: $(READY)
+	@$(RUN)/snakemake clean_store --cores 1 --quiet all $(ARGS)
 
 tables: $(READY)
 	$(BIN)/python benchmarks/write_tables.py

@@ -39,6 +39,7 @@ include: "rules/adapters.smk"
 include: "rules/predictions.smk"
 include: "rules/scores.smk"
 include: "rules/benchmarks.smk"
+include: "rules/results.smk"
 # Behind all rules, since it is about each of them.
 include: "rules/helpers/records.smk"
 

@@ -30,6 +30,7 @@ rule select_attempts:
         folds=in_store("folds", "folds.json"),
         rescored=all_in_store("rescored", "fold-{fold}.json"),
         marker=failed_marker("results/runs/{run}/fallbacks.json"),
+        before=whole("results/runs/{run}/submission.json"),
     output:
         submission="results/runs/{run}/submission.json",
         fallbacks="results/runs/{run}/fallbacks.json",
@@ -59,6 +60,7 @@ rule score_run:
         candidates=all_in_store("candidates", "fold-{fold}.json"),
         rescored=all_in_store("rescored", "fold-{fold}.json"),
         submission="results/runs/{run}/submission.json",
+        before=whole("results/score_{run}.json"),
     output:
         report("results/score_{run}.json", category="Scores", labels={"run": "{run}"}),
     log:

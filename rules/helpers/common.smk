@@ -9,10 +9,11 @@ from pathlib import Path
 
 sys.path.append(str(Path(workflow.basedir) / "workflow_scripts"))
 
-from arcfold.runs import runs
+from arcfold.runs import cleaning, runs
 from arcfold.arc.datasets import count_tasks, dataset_identity, dataset_source, load_dataset
 from arcfold.runs.fitting import check_fit
 from arcfold.runs.leakage import check_leaks, leaks, subset_of_adapter
+from arcfold.jobs import checksums
 from arcfold.jobs.files import InputError, read_json
 from arcfold.jobs.holes import read_hole, remove_hole
 from arcfold.models.architectures import check_targets as check_adapted

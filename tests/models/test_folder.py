@@ -57,6 +57,37 @@ def test_a_missing_file_of_a_model_is_named(folder, name):
         model_files(folder)
 
 
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_a_model_is_opened_only_as_its_record_describes_it(folder, name):
+    record = model_record("small", folder, "embedded")
+    BaseModel.open(folder, record)
+    # a record that was written before there were hashes of single files
+    old = {key: value for key, value in record.items() if key != "files"}
+    BaseModel.open(folder, old)
+    flip(folder / name)
+    with pytest.raises(InputError, match=f"^{folder}/{name}: does not match its hash in results/models/small.json"):
+        BaseModel.open(folder, record)
+    with pytest.raises(InputError, match=f"^{folder}: does not match its hash in results/models/small.json"):
+        BaseModel.open(folder, old)
+
+
+def test_a_folder_with_sums_of_its_own_is_checked_against_them_before_it_has_a_record(tmp_path):
+    shutil.copytree(EMBEDDED, tmp_path / "copy")
+    # whoever made the sums may have had more files
+    with (tmp_path / "copy" / "SHA256SUMS").open("a") as stream:
+        stream.write(f"{'0' * 64}  not_fetched.bin\n")
+    model_record("m", tmp_path / "copy", "embedded")
+    flip(tmp_path / "copy" / "model.safetensors")
+    with pytest.raises(InputError, match=r"copy/model.safetensors: does not match its hash in .*copy/SHA256SUMS"):
+        model_record("m", tmp_path / "copy", "embedded")
+
+
 def test_pickled_weights_are_not_weights(folder):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(InputError, match=r"no model\.safetensors"):

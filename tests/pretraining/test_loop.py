@@ -254,6 +254,20 @@ def test_a_training_that_is_taken_up_again_ends_where_an_uninterrupted_one_does(
         assert (a - b).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json"])
+def test_a_damaged_checkpoint_is_named_and_not_trained_on(name, tmp_path):
+    state, optimizer = {"progress": Progress().to_json()}, {"momentum": torch.ones(8)}
+    save_model(tmp_path / "checkpoint", new_network(), state=state, optimizer=optimizer)
+    load_network(tmp_path / "checkpoint")
+    path = tmp_path / "checkpoint" / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    for load in (load_network, load_optimizer):
+        with pytest.raises(InputError, match=f"^{path}: does not match its hash in"):
+            load(tmp_path / "checkpoint")
+
+
 def test_a_bfloat16_checkpoint_without_optimizer_goes_on_nearly_as_well(store, tmp_path):
     """What travels between machines: half the bytes of the weights and no state; the optimizer is warmed up again."""
     losses = {}

@@ -23,13 +23,13 @@ LONG = {"training": {"epochs": 100000}}
 
 
 def contents(workflow: Workflow) -> dict[str, Any]:
-    """Every file of the results but logs and times: JSON without provenance, else bytes; a link's target."""
+    """Every file of the results but logs, times and hashes: JSON without provenance, else bytes; a link's target."""
     found: dict[str, Any] = {}
     for path in sorted(workflow.path("results").rglob("*")):
         name = str(path.relative_to(workflow.folder))
         if path.is_symlink():
             found[name] = os.readlink(path)
-        elif path.is_file() and "logs" not in path.parts and path.name != ".snakemake_timestamp":
+        elif path.is_file() and "logs" not in path.parts and path.name not in (".snakemake_timestamp", "SHA256SUMS"):
             found[name] = path.read_bytes()
             if path.suffix == ".json":
                 found[name] = without_provenance(json.loads(path.read_text()))

@@ -21,6 +21,8 @@ from typing import Any, TypeVar
 Result = TypeVar("Result")
 
 SCHEMAS = Path(__file__).resolve().parents[3] / "schemas"
+LARGE = 16 * 2**20
+"""Bytes from which on a process hashes a file once, and then goes by its size and times: base weights above all."""
 
 
 DEEPEST = 64
@@ -103,7 +105,7 @@ def kept_while_unchanged(function: Callable[[str], Result]) -> Callable[[str | P
     For what several jobs of one process ask of the same file. Give out nothing that a caller could change.
     """
 
-    @lru_cache(maxsize=16)
+    @lru_cache(maxsize=64)
     def kept(path: str, _stamp: tuple[Any, ...]) -> Result:
         return function(path)
 
@@ -120,7 +122,7 @@ def kept_while_unchanged(function: Callable[[str], Result]) -> Callable[[str | P
 
 
 def _stamp(found: os.stat_result) -> tuple[Any, ...]:
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def check_schema(value: Any, schema: str, where: str | Path, *, once: bool = False) -> None:
@@ -320,9 +322,16 @@ def hash_of(value: Any, length: int = 64) -> str:
 
 
 def hash_of_file(path: str | Path) -> str:
-    """The SHA-256 of a file, in hexadecimal, as `sha256sum` gives it."""
-    with Path(path).open("rb") as stream:
+    """The SHA-256 of a file, in hexadecimal, as `sha256sum` gives it; of a large one once while it is unchanged."""
+    return _hash_of_large_file(path) if os.stat(path).st_size >= LARGE else _hash_of_file(str(path))
+
+
+def _hash_of_file(path: str) -> str:
+    with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+_hash_of_large_file = kept_while_unchanged(_hash_of_file)
 
 
 def hash_of_files(folder: str | Path, names: Iterable[str]) -> str:

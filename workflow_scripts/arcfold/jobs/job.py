@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO, cast
 
+from arcfold.jobs import checksums
 from arcfold.jobs.files import InputError, no_room, one_line
 from arcfold.jobs.holes import leave_hole
-from arcfold.jobs.records import drop_records, write_records
+from arcfold.jobs.records import drop_records, paths_of, write_records
 from arcfold.jobs.request import Request, command_of, write_request
 
 
@@ -92,7 +93,8 @@ def job(given: Any) -> Iterator[None]:
     given: the object `snakemake` of a script, or what `request.read_request` makes of a job's file
 
     Writes that file beside the log, if it does not come from there, and the command that does the job again
-    into the log's first line, and at the end what the outputs were made from; the rest is `logged`.
+    into the log's first line, and at the end what the outputs were made from; the rest is `logged`. Inputs that are
+    results must have the hashes that `checksums` has of them, and outputs get theirs when the work is done.
     """
     log = given.log[0]
     debugged = getattr(given, "debugged", False)
@@ -112,9 +114,12 @@ def job(given: Any) -> Iterator[None]:
     ):
         if not isinstance(given, Request):  # one that comes from its file
             write_request(given)
+        checksums.check(paths_of(given.input))
         drop_records(given)
+        checksums.prune(paths_of(given.output))
         yield
         write_records(given)
+        checksums.record(paths_of(given.output))
 
 
 @contextlib.contextmanager

@@ -57,7 +57,7 @@ def write_records(given: Any) -> None:
     if CODE not in params:
         return
     code = params.pop(CODE)
-    inputs = {path: hash_of_path(path) for path in _flat(given.input) if not path.startswith(_UNRECORDED)}
+    inputs = {path: hash_of_path(path) for path in paths_of(given.input) if not path.startswith(_UNRECORDED)}
     for output in given.output:
         if (path := record_path(output)) is not None:
             record = {"output": str(output), "rule": given.rule, "code": code, "params": params, "inputs": inputs}
@@ -135,8 +135,8 @@ def _hash_of_file(path: str, _size: int, _modified: int, _inode: int) -> str:
     return hash_of_file(path)
 
 
-def _flat(files: Any) -> list[str]:
-    """All paths of a job's input."""
+def paths_of(files: Any) -> list[str]:
+    """All paths of a job's inputs or outputs; those under one name are a list in the job's file."""
     return [str(path) for item in files for path in ([item] if isinstance(item, str | Path) else item)]
 
 

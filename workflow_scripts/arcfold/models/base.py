@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from arcfold.arc.text import FORMATS, Codec
 from arcfold.jobs.files import InputError
-from arcfold.models.folder import CONFIG, read_config
+from arcfold.models.folder import CONFIG, check_record, read_config
 
 if TYPE_CHECKING:
     import torch
@@ -49,7 +49,12 @@ class BaseModel:
         dtype: str = "auto",
         quantization: str = "none",
     ) -> BaseModel:
-        """Reads config.json. Raises InputError if there is none, or if it is that of no causal language model."""
+        """Reads config.json, and sees that the files are those of the record.
+
+        Raises InputError if there is none, if it is that of no causal language model, or if a file has changed.
+        """
+        if record is not None:
+            check_record(folder, record)
         return cls(Path(folder), read_config(folder), record or {}, dtype, quantization)
 
     @cached_property

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from arcfold.jobs.files import InputError, check_schema, hash_of_files, read_json
+from arcfold.jobs.checksums import check_own_sums
+from arcfold.jobs.files import InputError, check_schema, hash_of_file, hash_of_files, read_json
 from arcfold.models.tokenizer import MODEL_SETTINGS, TOKENIZER, TOKENIZER_SETTINGS, ModelTokenizer
 from arcfold.models.weights import CONFIG, WEIGHTS, WEIGHTS_INDEX, check_weights, weight_files
 
@@ -65,10 +66,12 @@ def how_to_get(name: str, entry: Mapping[str, Any]) -> str:
 def model_record(name: str, folder: str | Path, text_format: str) -> dict[str, Any]:
     """What later steps need to know of a base model: its content hash and the ids of its text format.
 
-    Raises InputError for a folder that is none, a tokenizer without the format's tokens, a vocabulary that the
-    ids do not fit, and weights that are not config.json's, or not finite.
+    Raises InputError for a folder that is none, a file that is not as the folder's own SHA256SUMS says (if it
+    has one), a tokenizer without the format's tokens, a vocabulary that the ids do not fit, and weights that are
+    not config.json's, or not finite.
     """
     files = model_files(folder)
+    check_own_sums(Path(folder), files)
     config = read_config(folder)
     tokenizer = ModelTokenizer(folder)
     ids = tokenizer.ids(text_format)
@@ -79,9 +82,23 @@ def model_record(name: str, folder: str | Path, text_format: str) -> dict[str, A
     return {
         "name": name,
         "hash": hash_of_files(folder, files),
+        "files": {name: hash_of_file(Path(folder) / name) for name in files},
         "format": text_format,
         "token_ids": ids,
         "head": list(tokenizer.head),
         "architecture": (config.get("architectures") or ["unknown"])[0],
         "positions": config.get("max_position_embeddings"),
     }
+
+
+def check_record(folder: str | Path, record: Mapping[str, Any]) -> None:
+    """Raises InputError if the files of a base model are not those that its record describes."""
+    files = model_files(folder)
+    if hash_of_files(folder, files) != record["hash"]:
+        recorded = record.get("files", {})
+        odd = [name for name in files if name in recorded and hash_of_file(Path(folder) / name) != recorded[name]]
+        path = f"results/models/{record['name']}.json"
+        raise InputError(
+            f"{'/'.join([str(folder), *odd[:1]])}: does not match its hash in {path} (damaged or replaced), bring back "
+            f"what was there, or delete {path} for a new model, and run the same command again"
+        )

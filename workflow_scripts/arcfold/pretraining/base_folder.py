@@ -1,7 +1,8 @@
 """A base model's folder: weights in parts, configuration, tokenizer: what transformers loads, offline.
 
 A checkpoint of an unfinished training is the same folder with `state.json` beside the weights, and
-`optimizer.safetensors` if the optimizer's state is kept.
+`optimizer.safetensors` if the optimizer's state is kept. Its SHA256SUMS is written last and checked when the folder
+is loaded, for such folders are carried from one machine to another.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from arcfold.jobs.checksums import check_own_sums, write_sums
 from arcfold.jobs.files import InputError, new_folder, write_json
 from arcfold.models.folder import read_config
 from arcfold.models.weights import WEIGHTS, WEIGHTS_INDEX, check_weights, read_header, stored_tensors, weight_files
@@ -35,7 +37,7 @@ def save_model(
     optimizer: Mapping[str, Tensor] | None = None,
     texts: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes the folder, whole or not at all.
+    """Writes the folder, whole or not at all, and synced to disk.
 
     dtype: of the stored weights
     part_mib: largest size of a weights file; more weights go into several, with their index
@@ -57,14 +59,17 @@ def save_model(
             save_file({key: value.contiguous() for key, value in optimizer.items()}, temporary / OPTIMIZER)
         for name, text in (texts or {}).items():
             (temporary / name).write_text(text, encoding="utf-8")
+        write_sums(temporary)
 
 
 def load_network(folder: str | Path, **options: Any) -> Network:
     """The network of a folder, on the CPU, parameters float32. `options` are Network's.
 
-    Raises InputError for a folder that is none, or a model that `Network` does not compute.
+    Raises InputError for a folder that is none, a file that does not match the folder's SHA256SUMS, or a model that
+    `Network` does not compute.
     """
     folder = Path(folder)
+    check_own_sums(folder)
     config = read_config(folder)
     try:
         shape = Shape.from_config(config)
@@ -88,6 +93,7 @@ def load_optimizer(folder: str | Path) -> dict[str, Tensor] | None:
     """The optimizer's state of a checkpoint, if it was kept. Raises InputError for a file that is not whole."""
     from safetensors.torch import load_file
 
+    check_own_sums(Path(folder))
     path = Path(folder) / OPTIMIZER
     if not path.is_file():
         return None

@@ -166,12 +166,20 @@ def settings_of_key(config: Config, stage: str, key: str) -> dict[str, Any]:
     Every set of settings comes from an entry of the config, so a job can find its own again in
     any process. Raises InputError for a key that no entry leads to.
     """
+    found = settings_by_key(config, stage)
+    if key not in found:
+        raise InputError(f"results/store/{stage}/…/{key}: no run of the config has these settings")
+    return found[key]
+
+
+def settings_by_key(config: Config, stage: str) -> dict[str, dict[str, Any]]:
+    """The settings of a stage that any entry of the config leads to, by the folder name of the store."""
+    found = {}
     for entry in ({}, *config["runs"].values()):
         model = entry.get("model", config["model"])
         settings = stage_settings(stage, {"model": model, **_settings(config, model, entry)})
-        if hash_of(settings, 12) == key:
-            return settings
-    raise InputError(f"results/store/{stage}/…/{key}: no run of the config has these settings")
+        found[hash_of(settings, 12)] = settings
+    return found
 
 
 def datasets(config: Config) -> list[str]:

@@ -22,7 +22,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +30,7 @@ from torch import Tensor
 
 from arcfold.jobs.files import InputError
 from arcfold.models.lora import LoraSpec
+from arcfold.training.checkpoints import Checkpoints
 
 IGNORED = -100
 BACKENDS = ("trl", "packed", "unsloth")
@@ -136,8 +136,8 @@ class Job:
     spec: LoraSpec
     weights: Mapping[str, Tensor]
     """Initial weights by their keys in `adapter_model.safetensors`, float32, on the CPU."""
-    checkpoints: Path | None
-    """Where to resume from and to save to; exists when set."""
+    checkpoints: Checkpoints | None
+    """Where to resume from and to save to."""
     checkpoint_seconds: float
     """Least time between two checkpoints."""
     progress: Progress

@@ -13,9 +13,7 @@ What they get is a `job.Job`, with nothing left to choose; what they hand back i
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -25,10 +23,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from arcfold.jobs.files import InputError, hash_of, hash_of_files, new_folder, write_json
+from arcfold.jobs.files import InputError, hash_of, hash_of_files, new_folder
 from arcfold.jobs.loggers import Reporter
 from arcfold.models.base import number_type
 from arcfold.models.lora import FILES, LoraSpec, fresh_weights, load_adapter, make_spec, save_adapter
+from arcfold.training.checkpoints import Checkpoints
 from arcfold.training.job import (
     BACKENDS,
     OPTIMIZERS,
@@ -85,9 +84,9 @@ def train_adapter(
     schedule = make_schedule(len(samples), settings)
     if schedule.note:
         log.warning(schedule.note)
+    saved = None
     if checkpoints is not None:
-        fingerprint = _fingerprint(samples, settings, base_model, base_record, init, backend)
-        _prepare_checkpoints(checkpoints, fingerprint)
+        saved = Checkpoints(checkpoints, _fingerprint(samples, settings, base_model, base_record, init, backend))
 
     def tell(step: int, loss: float) -> None:
         assert reporter is not None
@@ -99,7 +98,7 @@ def train_adapter(
         schedule=schedule,
         spec=spec,
         weights=weights,
-        checkpoints=checkpoints,
+        checkpoints=saved,
         checkpoint_seconds=checkpoint_seconds,
         progress=Progress(schedule.steps, progress, tell if reporter is not None else None),
     )
@@ -114,8 +113,8 @@ def train_adapter(
     _check_finite(outcome.weights, schedule.steps)
     with new_folder(folder) as temporary:
         save_adapter(temporary, spec, outcome.weights, base_record)
-    if checkpoints is not None:
-        shutil.rmtree(checkpoints, ignore_errors=True)
+    if saved is not None:
+        saved.remove()
     return _report(job, outcome, backend, base_model, base_record, init, time.monotonic() - began)
 
 
@@ -200,20 +199,6 @@ def _hash_of_samples(samples: Sequence[Sample]) -> str:
         total.update(sample.input_ids.data)
         total.update(sample.labels.data)
     return total.hexdigest()
-
-
-def _prepare_checkpoints(folder: Path, fingerprint: str) -> None:
-    """Leaves in the folder only what an interrupted call of the same job wrote."""
-    mark = folder / "job.json"
-    try:
-        same = json.loads(mark.read_text(encoding="utf-8")) == {"fingerprint": fingerprint}
-    except (OSError, ValueError):
-        same = False
-    if not same:
-        if folder.exists():
-            log.info("%s: the checkpoints of another job are dropped", folder)
-            shutil.rmtree(folder)
-        write_json(mark, {"fingerprint": fingerprint})
 
 
 def _check_finite(weights: Mapping[str, Tensor], steps: int) -> None:

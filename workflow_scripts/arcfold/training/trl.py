@@ -13,7 +13,6 @@ import contextlib
 import gc
 import json
 import logging
-import shutil
 import tempfile
 import time
 import warnings
@@ -82,13 +81,14 @@ def _train(base_model: nn.Module, job: Job, adapt: Adapt, recompute: bool, began
         tempfile.TemporaryDirectory() as scratch,
     ):
         recorder = _Recorder(job, began)
-        output = job.checkpoints if job.checkpoints is not None else Path(scratch)
-        resume = _last_checkpoint(output)
-        if resume is not None:
-            recorder.losses = json.loads((resume / _LOSSES).read_text(encoding="utf-8"))
-            recorder.resumed_at = len(recorder.losses)
-        trainer = _make_trainer(model, job, recompute, output, recorder)
-        trainer.train(resume_from_checkpoint=str(resume) if resume is not None else None)
+        saved = job.checkpoints.latest() if job.checkpoints is not None else None
+        resume = None
+        if saved is not None:
+            path, recorder.resumed_at = saved
+            recorder.losses = json.loads((path / _LOSSES).read_text(encoding="utf-8"))
+            resume = str(path / f"checkpoint-{recorder.resumed_at}")
+        trainer = _make_trainer(model, job, recompute, Path(scratch), recorder)
+        trainer.train(resume_from_checkpoint=resume)
         weights = _weights_of(model)
     return Outcome(
         weights={key: weights[key] for key in job.weights},
@@ -187,17 +187,6 @@ def _weights_of(model: nn.Module) -> dict[str, Tensor]:
     return {key: tensor.detach().to("cpu", torch.float32).contiguous() for key, tensor in weights.items()}
 
 
-def _last_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint; one that a kill cut short lacks its losses and is removed."""
-    complete = []
-    for path in folder.glob("checkpoint-*"):
-        if (path / _LOSSES).is_file():
-            complete.append(path)
-        else:
-            shutil.rmtree(path)
-    return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
-
-
 class _Recorder:
     """What the trainer's callbacks note down along the way."""
 
@@ -234,15 +223,6 @@ class _Recorder:
         if due:
             self.last_checkpoint = now
         return due
-
-    def checkpoint_saved(self, folder: Path) -> None:
-        """Written last, and at once: it marks the checkpoint as complete. Only then are older ones removed."""
-        temporary = folder / f".{_LOSSES}"
-        temporary.write_text(json.dumps(self.losses), encoding="utf-8")
-        temporary.replace(folder / _LOSSES)
-        for other in folder.parent.glob("checkpoint-*"):
-            if other != folder:
-                shutil.rmtree(other)
 
 
 @contextlib.contextmanager
@@ -326,10 +306,19 @@ def _make_trainer(model: nn.Module, job: Job, recompute: bool, output: Path, rec
             recorder.step_done()
             control.should_save = recorder.checkpoint_due() and state.global_step < job.schedule.steps
 
-        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            recorder.checkpoint_saved(output / f"checkpoint-{state.global_step}")
-
     class Trainer(SFTTrainer):
+        # the trainer writes `checkpoint-{step}` into this folder, beside the losses
+        _folder = output
+
+        def _get_output_dir(self, trial: Any) -> str:
+            return str(self._folder)
+
+        def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+            assert job.checkpoints is not None
+            with job.checkpoints.saving(len(recorder.losses)) as self._folder:
+                super()._save_checkpoint(*args, **kwargs)
+                (self._folder / _LOSSES).write_text(json.dumps(recorder.losses), encoding="utf-8")
+
         def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
             self.optimizer = make_optimizer(optimizer_groups(self.model, job.settings), job.settings)
             return self.optimizer

@@ -28,17 +28,15 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from arcfold.jobs.files import InputError, new_folder
+from arcfold.jobs.files import InputError
 from arcfold.jobs.memory import out_of_memory
 from arcfold.training.job import Job, Outcome, check_loss
 from arcfold.training.packed.buckets import Shape, plan_shapes
@@ -314,29 +312,26 @@ class Loop:
         from safetensors.torch import save_file
 
         assert self.job.checkpoints is not None
+        # before it is written, so that a disk that stays full is not tried in every step
+        self.last_checkpoint = time.monotonic()
         tensors = {f"master.{i}": flat.master for i, flat in enumerate(self.network.flats())}
         tensors |= {f"optimizer.{name}": tensor for name, tensor in self.update.state().items()}
         # `micro` and `padded` too: the process that goes on must cut its rows alike to give the same bytes
-        with new_folder(self.job.checkpoints / f"step-{len(self.losses)}") as folder:
+        with self.job.checkpoints.saving(len(self.losses)) as folder:
             save_file(
                 {key: tensor.detach().contiguous() for key, tensor in tensors.items()}, folder / "state.safetensors"
             )
             text = json.dumps({"losses": self.losses, "micro": self.micro, "padded": self.padded})
             (folder / "state.json").write_text(text, encoding="utf-8")
-        # the former ones go only now that this one is complete
-        for path, step in _saved(self.job.checkpoints):
-            if step < len(self.losses):
-                shutil.rmtree(path)
-        self.last_checkpoint = time.monotonic()
 
     def _resume(self) -> int:
         """Steps that a former call has done; their state is loaded."""
         from safetensors.torch import load_file
 
-        saved = list(_saved(self.job.checkpoints)) if self.job.checkpoints is not None else []
-        if not saved:
+        saved = self.job.checkpoints.latest() if self.job.checkpoints is not None else None
+        if saved is None:
             return 0
-        path, step = max(saved, key=lambda item: item[1])
+        path, step = saved
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
         tensors = load_file(path / "state.safetensors")
         for index, flat in enumerate(self.network.flats()):
@@ -348,9 +343,3 @@ class Loop:
         named = {key: tensor for key, tensor in tensors.items() if key.startswith("optimizer.")}
         self.update.load_state({key.removeprefix("optimizer."): tensor for key, tensor in named.items()})
         return step
-
-
-def _saved(folder: Path) -> Iterator[tuple[Path, int]]:
-    """Complete checkpoints and their steps; they take their name only when complete."""
-    for path in folder.glob("step-*"):
-        yield path, int(path.name.removeprefix("step-"))
