@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from arcfold.jobs.files import InputError
+from arcfold.jobs.records import RECORDS, RESULTS
 from arcfold.runs.runs import STAGES, check_dataset, settings_by_key
 
 STORE = Path("results/store")
@@ -43,13 +44,16 @@ def size_of(path: str) -> int:
 
 
 def delete(path: str) -> None:
-    """Deletes what `unneeded` named, and the folders above that are empty then."""
-    shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
-    with contextlib.suppress(OSError):
-        for parent in Path(path).parents:
-            if parent == STORE:
-                break
-            parent.rmdir()
+    """Deletes what `unneeded` named with the records of it, and the folders above that are empty then."""
+    records = RECORDS / Path(path).relative_to(RESULTS)
+    for each, top in ((Path(path), STORE), (records, RECORDS)):
+        if each.is_dir():
+            shutil.rmtree(each)
+        else:
+            each.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            for parent in list(each.parents)[: list(each.parents).index(top)]:
+                parent.rmdir()
 
 
 def _is_dataset(config: Mapping[str, Any], name: str) -> bool:
