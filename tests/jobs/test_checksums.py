@@ -194,7 +194,7 @@ def test_where_nothing_more_can_be_written_it_is_one_line_and_no_half_file(befor
     command = [sys.executable, "-c", FULL, write("results/new.json")]
     done = subprocess.run(command, env=environment_of_tests(), capture_output=True, text=True, check=True)
     assert done.stdout == (
-        "results/SHA256SUMS: cannot be written (File too large), mend that and run the same command again\n"
+        "results/SHA256SUMS: cannot be written (File too large); make room there and run the same command again\n"
     )
     assert sorted({*names, "new.json"}) == sorted(os.listdir("results"))
     assert not before or passes("results")

@@ -213,13 +213,13 @@ def _update(folder: Path, dropped: Iterable[str], made: Mapping[str, str], *, dr
             elif after != before:
                 try:
                     _write(folder, after)
-                except OSError:
+                except (OSError, InputError):
                     if not before:  # what the lock has made
                         (folder / SUMS).unlink()
                     raise
     except OSError as error:
         raise InputError(
-            f"{folder / SUMS}: cannot be written ({error.strerror}), mend that and run the same command again"
+            f"{folder / SUMS}: cannot be written ({error.strerror}); mend that and run the same command again"
         ) from None
 
 

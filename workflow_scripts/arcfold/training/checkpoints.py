@@ -60,7 +60,7 @@ class Checkpoints:
             shutil.rmtree(path, ignore_errors=True)
             os.replace(temporary, path)
             sync(self.folder)
-        except (OSError, SafetensorError, RuntimeError) as error:  # torch.save has the last
+        except (InputError, OSError, SafetensorError, RuntimeError) as error:  # torch.save has the last
             if out_of_memory(error):
                 raise
             reason = getattr(error, "strerror", None) or " ".join(str(error).split())
