@@ -46,7 +46,7 @@ use rule worker_job as pretrain_adapter with:
 
 use rule link_folds as link_adapter with:
     input:
-        file=in_store("adapters", "fold-{fold}"),
+        file=ancient(in_store("adapters", "fold-{fold}")),
         marker=link_marker("adapters/fold-{fold}"),
     output:
         directory("results/runs/{run}/adapters/fold-{fold}"),

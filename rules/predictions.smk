@@ -52,7 +52,7 @@ use rule worker_job as rescore_candidates with:
 
 use rule link_folds as link_candidates with:
     input:
-        file=in_store("candidates", "fold-{fold}.json"),
+        file=ancient(in_store("candidates", "fold-{fold}.json")),
         marker=link_marker("candidates/fold-{fold}.json"),
     output:
         "results/runs/{run}/candidates/fold-{fold}.json",
@@ -62,7 +62,7 @@ use rule link_folds as link_candidates with:
 
 use rule link_folds as link_rescored with:
     input:
-        file=in_store("rescored", "fold-{fold}.json"),
+        file=ancient(in_store("rescored", "fold-{fold}.json")),
         marker=link_marker("rescored/fold-{fold}.json"),
     output:
         "results/runs/{run}/rescored/fold-{fold}.json",

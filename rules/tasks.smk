@@ -70,9 +70,10 @@ rule make_folds:
         "../workflow_scripts/make_folds.py"
 
 
+# The age of what a link leads to says nothing of the link; where it should lead, the marker looks at.
 rule link_folds:
     input:
-        file=in_store("folds", "folds.json"),
+        file=ancient(in_store("folds", "folds.json")),
         marker=link_marker("folds.json"),
     output:
         "results/runs/{run}/folds.json",
