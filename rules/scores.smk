@@ -86,6 +86,7 @@ rule check_submission:
     input:
         tasks=lambda wildcards: get_tasks_file(get_theirs(wildcards.run)["dataset"]),
         submission=lambda wildcards: get_theirs(wildcards.run)["submission"],
+        before=whole("results/runs/{run}/submission.json"),
     output:
         "results/runs/{run}/submission.json",
     log:
@@ -106,6 +107,7 @@ rule score_submission:
     input:
         tasks=lambda wildcards: get_solved_tasks_file(get_theirs(wildcards.run)["dataset"]),
         submission="results/runs/{run}/submission.json",
+        before=whole("results/score_{run}.json"),
     output:
         report("results/score_{run}.json", category="Scores", labels={"run": "{run}"}),
     log:

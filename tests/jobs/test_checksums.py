@@ -129,6 +129,12 @@ def test_lines_go_with_their_files() -> None:
         assert not Path("results/SHA256SUMS").exists()
 
 
+def test_a_line_can_be_dropped_while_its_file_is_there() -> None:
+    checksums.record([write(f"{KEY}/fold-0/weights"), write(f"{KEY}/fold-1.json")])
+    checksums.drop([f"{KEY}/fold-0", f"{KEY}/fold-2.json"])
+    assert list(checksums.read_sums(Path(KEY))) == ["fold-1.json"]
+
+
 WRITER = """
 import fcntl, sys
 from pathlib import Path

@@ -15,6 +15,7 @@ import pytest
 from tiny_workflow import Workflow, copied, refused
 
 from arcfold.jobs import checksums
+from arcfold.jobs.holes import read_hole
 from arcfold.jobs.request import Values, read_request
 from arcfold.models.folder import model_files
 from arcfold.runs.verify import Findings, verify
@@ -243,6 +244,29 @@ def test_killed_before_its_line_is_written_a_job_is_done_again_by_the_next_plain
     call = copy("results/score_tiny.json")
     assert call.jobs == {"score_run": 1}
     assert passes(copy.path("results"))
+
+
+def test_a_hole_in_the_place_of_a_fold_has_no_hash_of_what_was_there(
+    copy: Workflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under keep_going: a fold whose adapter is damaged leaves a hole, which those behind it read as one."""
+    monkeypatch.chdir(copy.folder)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    handlers = logging.root.handlers[:]
+    flip(found("store/adapters/mine/*/*/fold-0/adapter_model.safetensors"))
+    candidates = found("store/candidates/mine/*/*/fold-0.json")
+    candidates.unlink()  # as Snakemake does before a job
+    given = read_request(found("logs/search_candidates/mine/*/*/fold-0.job.json"))
+    given.config["keep_going"] = True
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(given.script), init_globals={"snakemake": given}, run_name="__main__")
+    assert ended.value.code == 0
+    logging.root.handlers[:] = handlers
+    hole = read_hole(candidates)
+    assert hole is not None
+    assert "adapter_model.safetensors: does not match its hash in" in hole["reason"]
+    assert "fold-0.json" not in checksums.read_sums(candidates.parent)
+    checksums.check([candidates])
 
 
 def test_a_job_that_ends_badly_keeps_the_line_of_what_is_still_there(here: Workflow) -> None:

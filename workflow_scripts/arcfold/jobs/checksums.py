@@ -68,6 +68,13 @@ def prune(paths: Iterable[str | Path]) -> None:
             _update(folder, (), {}, drop_gone=True)
 
 
+def drop(paths: Iterable[str | Path]) -> None:
+    """Drops the lines of files and folders, there or not."""
+    for folder, names in _by_sums(paths).items():
+        if (folder / SUMS).is_file():
+            _update(folder, names, {}, drop_gone=False)
+
+
 def record(paths: Iterable[str | Path]) -> None:
     """Writes the lines of what has been made; those of results/ that are gone are dropped.
 

@@ -102,6 +102,9 @@ def job(given: Any) -> Iterator[None]:
     keeps_going = given.params.get("of_a_fold") and given.config.get("keep_going")
 
     def leave_holes(error: Exception) -> None:
+        # a hole has neither a record nor a hash, also where the job ended before it dropped those of its outputs
+        drop_records(given)
+        checksums.drop(paths_of(given.output))
         for output in given.output:
             leave_hole(output, given.rule, error)
 
