@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from safetensors.torch import load_file, save_file
 from tiny_workflow import TASKS, Workflow, refused, without_outputs
 
 from arcfold.jobs.files import check_schema, without_provenance
@@ -137,15 +138,21 @@ def test_a_hole_that_a_killed_run_left_is_no_result(copy):
 
 
 def test_a_run_of_which_every_fold_diverges_has_no_score(fresh):
-    settings = {"training": {"learning_rate": 1e30, "embedding_learning_rate": 1e30, "epochs": 4}}
-    call = fresh("results/score_1folds.json", keep_going=True, settings=settings)
+    # finite weights whose logits are not
+    path = fresh.path("models/bigram/model.safetensors")
+    weights = load_file(path)
+    head = weights["lm_head.weight"].float()
+    weights["lm_head.weight"] = head * (3e38 / head.abs().max())
+    weights["model.norm.weight"] = weights["model.norm.weight"].float() * 1e10
+    save_file(weights, path, metadata={"format": "pt"})
+    call = fresh("results/score_1folds.json", keep_going=True)
     assert call.status == 1
     assert "error: run 1folds: not one test input was searched (fold 0: train_adapter failed: training: " in call.said
     assert holes(fresh) == []
     assert not fresh.path("results/score_1folds.json").exists()
     assert not fresh.path("results/runs/1folds/submission.json").exists()
     # what is asked for by its own name is there or the call has failed
-    call = fresh("results/runs/1folds/adapters/fold-0", keep_going=True, settings=settings)
+    call = fresh("results/runs/1folds/adapters/fold-0", keep_going=True)
     assert call.status == 1
     assert "results/runs/1folds/adapters/fold-0: training: " in call.said
     assert holes(fresh) == []
