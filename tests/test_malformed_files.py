@@ -309,7 +309,7 @@ CASES: list[tuple[str, Break, str]] = [
     (
         "folds",
         put("folds.json", "folds/1/0", 7),
-        "folds.json: folds/1/0: 7 is not of type 'string' (expected: the id of a task)",
+        "folds.json: folds/1/0: 7 is not of type 'string' (expected: the id of a task; write it in quotes: \"…\")",
     ),
     (
         "folds",
@@ -349,13 +349,13 @@ CASES: list[tuple[str, Break, str]] = [
     (
         "model",
         put("config.json", "vocab_size", "16"),
-        "config.json: vocab_size: '16' is not of type 'integer' (expected: a whole number, 1 or more)",
+        "config.json: vocab_size: '16' is not of type 'integer' (expected…1 or more; write it without quotes)",
     ),
     ("model", put("config.json", "vocab_size", 12), "FOLDER: token id 13 with a vocabulary of 12"),
     (
         "model",
         put("config.json", "hidden_size", "32"),
-        "config.json: hidden_size: '32' is not of type 'integer' (expected: a whole number, 1 or more)",
+        "config.json: hidden_size: '32' is not of type 'integer' (expected…1 or more; write it without quotes)",
     ),
     (
         "model",
@@ -734,14 +734,18 @@ CASES: list[tuple[str, Break, str]] = [
     (
         "submission",
         put("submission.json", "b", GONE),
-        "submission.json: task b is missing, expected attempts for each of the 2 tasks",
+        "submission.json: b: missing, expected every task of the dataset",
     ),
     (
         "submission",
         put("submission.json", "c", [{"attempt_1": [[1]], "attempt_2": [[1]]}]),
-        "submission.json: task c is none of the tasks, expected only these",
+        "submission.json: c: unknown, expected the 2 tasks of the dataset",
     ),
-    ("submission", put("submission.json", "a/1", GONE), "submission.json: task a: 1 outputs, expected 2"),
+    (
+        "submission",
+        put("submission.json", "a/1", GONE),
+        "submission.json: a: attempts for 1 outputs, expected 2, one for each test input",
+    ),
     (
         "submission",
         put("submission.json", "a/0/attempt_2", GONE),
@@ -765,7 +769,7 @@ CASES: list[tuple[str, Break, str]] = [
     (
         "job",
         put("job.json", "script", "../../x.py"),
-        "job.json: script: '../../x.py' does not match '^[a-z_]+\\\\.py$' (ex…a script in workflow_scripts/)",
+        "job.json: script: '../../x.py', expected the name of a script in workflow_scripts/",
     ),
     (
         "job",

@@ -29,6 +29,13 @@ def test_a_task_can_be_trained_on_if_any_demonstration_fits_in_any_symmetry(made
     assert (untrainable(made, CODEC, longest) is None) == (needed <= longest)
 
 
+def test_a_pair_whose_grids_are_longest_in_different_views_is_turned_as_a_whole():
+    made = task("a", [("123", "12 12 12 12 12")], [("1", "1")])
+    # I 3 \n O + 14 + 2 as it is; I 5 \n O + 11 + 2 turned: 22 and 21
+    assert untrainable(made, CODEC, 22) is None
+    assert untrainable(made, CODEC, 21) is not None
+
+
 @given(made=tasks(), longest=st.integers(930, 990))
 def test_an_input_can_be_searched_if_it_fits_alone_in_any_symmetry(made, longest):
     for test in range(len(made.test)):

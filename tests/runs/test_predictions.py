@@ -63,7 +63,10 @@ def test_a_rescored_file_that_does_not_fit_its_tasks_is_named(tmp_path):
     with pytest.raises(InputError, match=r"fold-0\.json: task a: 2 test outputs, expected 1"):
         read_predictions([one], [["a"]], [path])
     other = task("b", [("1", "2")], [("5", "1")])
+    two = task("a", [("1", "2")], [("5", "1")] * 2)
     with pytest.raises(InputError, match=r"fold-0\.json: no task b, expected all of fold 0"):
+        read_predictions([two, other], [["b", "a"]], [path])
+    with pytest.raises(InputError, match=r"fold-0\.json: task a: no such task in the run's tasks"):
         read_predictions([other], [["b"]], [path])
 
 

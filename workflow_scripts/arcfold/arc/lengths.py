@@ -19,8 +19,8 @@ def unsearchable(task: Task, test: int, codec: Codec, longest: int) -> str | Non
 
     longest: tokens of a prompt and its longest reply together at most
     """
-    needed = len(codec.demonstrations(()).ids) + len(codec.question(_upright(task.test[test].input)))
-    needed += codec.longest_reply
+    question = max(len(codec.question(grid)) for grid in (task.test[test].input, _turned(task.test[test].input)))
+    needed = len(codec.demonstrations(()).ids) + question + codec.longest_reply
     if needed <= longest:
         return None
     return f"test[{test}] needs {needed} tokens without any demonstration, expected at most {longest} (search/longest)"
@@ -31,8 +31,9 @@ def untrainable(task: Task, codec: Codec, longest: int) -> str | None:
 
     longest: tokens of a sample at most
     """
-    alone = (Pair(_upright(pair.input), None if pair.output is None else _upright(pair.output)) for pair in task.train)
-    needed = max(len(codec.demonstrations((pair,)).ids) for pair in alone)
+    # a view turns both grids of a pair or none, and they may be longest in different ones
+    alone = ((pair, Pair(_turned(pair.input), pair.output and _turned(pair.output))) for pair in task.train)
+    needed = max(len(codec.demonstrations((pair,)).ids) for both in alone for pair in both)
     if needed <= longest:
         return None
     return f"a demonstration alone has {needed} tokens, expected at most {longest} (training/longest)"
@@ -44,6 +45,6 @@ def misfits(task: Task, codec: Codec, *, training: int, search: int) -> list[str
     return [reason for reason in (untrainable(task, codec, training), *found) if reason is not None]
 
 
-def _upright(grid: Grid) -> Grid:
-    """The grid, turned if it has more columns than rows: as a text it is the longer then."""
-    return grid if len(grid) >= len(grid[0]) else tuple(zip(*grid, strict=True))
+def _turned(grid: Grid) -> Grid:
+    """The grid with rows and columns exchanged: of the eight symmetries four are as long as it, four as this."""
+    return tuple(zip(*grid, strict=True))
