@@ -43,6 +43,15 @@ RUN = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)
 # A lock is complete, so nothing that it does not name is installed, and nothing whose hash it does not have.
 LOCKED = --quiet --disable-pip-version-check --no-deps --require-hashes --requirement
 PIP = $(BIN)/python -m pip install --no-build-isolation
+TORCH = $$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' envs/$(ENV).lock)
+# Of several builds with allowed hashes pip prefers one whose index tells the hash; a wheel in a folder tells none.
+# So the build that pip would take is fetched before, and checked then.
+define TORCH_FIRST
+$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest $(VENV)/fetched $(TORCH)
+	@sed -n '/^torch==/,/[^\]$$/p' envs/$(ENV).lock > $(VENV)/fetched/torch.lock
+	$(PIP) $(LOCKED) $(VENV)/fetched/torch.lock --no-index --find-links $(VENV)/fetched
+	@rm -r $(VENV)/fetched
+endef
 # Whether the build of torch that was installed asks for NVIDIA's libraries: the one of PyPI for Linux does.
 BRINGS_CUDA = $(BIN)/python -c 'import sys; from importlib.metadata import requires; \
 	sys.exit(not any(name.startswith(("nvidia-", "cuda-")) for name in requires("torch")))'
@@ -107,7 +116,7 @@ endef
 
 $(READY):
 	$(call new_environment,$(VENV),the $(ENV) environment)
-	$(if $(TORCH_INDEX),$(PIP) --quiet --index-url $(TORCH_INDEX) $$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' envs/$(ENV).lock))
+	$(if $(TORCH_INDEX),$(PIP) --quiet --index-url $(TORCH_INDEX) $(TORCH),$(TORCH_FIRST))
 	$(PIP) $(LOCKED) envs/$(ENV).lock
 	$(if $(TORCH_INDEX),,@if $(BRINGS_CUDA); then $(PIP) $(LOCKED) envs/cuda.lock; fi)
 	$(if $(wildcard envs/$(ENV).nodeps.lock),$(PIP) $(LOCKED) envs/$(ENV).nodeps.lock)
