@@ -145,7 +145,9 @@ def test_an_audit_that_fails_is_one_line(
     printed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tool = tmp_path / "pip-audit"
-    tool.write_text(f"#!/bin/sh\necho 'Traceback' >&2\necho 'ConnectionError: no route' >&2\necho '{printed}'\nexit 1\n")
+    tool.write_text(
+        f"#!/bin/sh\necho 'Traceback' >&2\necho 'ConnectionError: no route' >&2\necho '{printed}'\nexit 1\n"
+    )
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     assert script("audit").main(["envs/cpu.lock"]) == 2

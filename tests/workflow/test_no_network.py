@@ -16,9 +16,11 @@ WATCH = """
 import os, socket, sys
 
 def watch(event, arguments):
+    # a look whether this machine knows IPv6 binds a port of the loopback
     if event == "socket.getaddrinfo" or (
         event in ("socket.connect", "socket.sendto", "socket.sendmsg", "socket.bind")
         and arguments[0].family in (socket.AF_INET, socket.AF_INET6)
+        and not (event == "socket.bind" and arguments[1][0] in ("127.0.0.1", "::1"))
     ):
         with open(os.environ["WATCHED"], "a") as file:
             file.write(f"{event} {arguments[1:]} {sys.argv}\\n")
