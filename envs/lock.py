@@ -6,7 +6,7 @@
     make lock ARGS=--conda          only the conda files, from the locks as they are
 
 uv resolves for every platform and Python from 3.11 on, and installs nothing. It asks PyPI, or the index that
-UV_DEFAULT_INDEX names. Each requirement has the hashes of all files of its release, so that any platform's wheel passes.
+UV_DEFAULT_INDEX names. Each requirement has the hashes of all files of its release: any platform's wheel passes.
 """
 
 from __future__ import annotations

@@ -43,5 +43,6 @@ def make_private(folder: Path, variable: str) -> None:
         raise InputError(f"{folder}: cannot be made ({error.strerror}); set {variable} to another folder") from None
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
         raise InputError(
-            f"{folder}: expected a folder of this user alone (mode 0700); remove it, or set {variable} to another folder"
+            f"{folder}: expected a folder of this user alone (mode 0700); "
+            f"remove it, or set {variable} to another folder"
         )
