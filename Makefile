@@ -136,7 +136,7 @@ lock: $(READY_TOOLS)
 	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" $(TOOLS)/bin/python envs/lock.py $(ARGS)
 
 sbom: $(READY_TOOLS)
-	@cat $(LOCKS) | $(TOOLS)/bin/cyclonedx-py requirements - --pyproject pyproject.toml --output-reproducible \
+	@cat $(LOCKS) | PYTHONWARNINGS=ignore $(TOOLS)/bin/cyclonedx-py requirements - --pyproject pyproject.toml --output-reproducible \
 		--output-file sbom-$(ENV).cdx.json
 	@echo sbom-$(ENV).cdx.json
 
