@@ -69,10 +69,10 @@ def resolve(name: str, upgrade: bool) -> list[str]:
         options += ["--upgrade"]
     with tempfile.TemporaryDirectory() as folder:
         result, limits = Path(folder, "made.lock"), Path(folder, "limits.txt")
-        # uv keeps the versions of the file that it writes to
-        before = ENVS / f"{name}.lock"
-        result.write_text(before.read_text(encoding="utf-8") if before.is_file() else "", encoding="utf-8")
-        limits.write_text("".join(f"{pin}\n" for pin in limits_of(name)), encoding="utf-8")
+        # uv keeps the versions of the file that it writes to; it would keep its hashes too
+        before = read_pins(name) if (ENVS / f"{name}.lock").is_file() else []
+        for path, pins in ((result, before), (limits, limits_of(name))):
+            path.write_text("".join(f"{pin}\n" for pin in pins), encoding="utf-8")
         command = ["uv", "pip", "compile", "--quiet", *options, "--constraint", str(limits)]
         subprocess.run([*command, "--output-file", str(result), str(source(name))], check=True)
         return entries_of(result.read_text(encoding="utf-8"))
