@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import json
 import lzma
 import os
 import re
@@ -20,6 +21,7 @@ from shipped import ROOT
 from arcfold.jobs.files import InputError
 from arcfold.pretraining.corpora import read_archive
 from arcfold.pretraining.shards import PACKED, unpack
+from arcfold.runs.config import read_config
 
 CODE = sorted([*(ROOT / "workflow_scripts").rglob("*.py"), *(ROOT / "benchmarks").glob("*.py")])
 RULES = [ROOT / "Snakefile", *sorted((ROOT / "rules").rglob("*.smk"))]
@@ -180,3 +182,19 @@ def test_where_no_namespace_can_be_made_a_line_says_so(tmp_path: Path) -> None:
     assert done.stdout == "done\n"
     assert done.stderr.count("\n") == 1
     assert "no namespace without network" in done.stderr
+
+
+# --- names in reports -----------------------------------------------------------------------------
+
+HOSTILE = ('"><script>', "a&b", "a<b", "'", "x\n", "x\x1b[31m", "x\u202e", "../x", "a b")
+
+
+@pytest.mark.parametrize("key", ["runs", "datasets", "subsets", "models", "corpora", "benchmarks", "base_models"])
+def test_no_name_of_the_config_means_anything_to_a_page_a_shell_or_a_path(key: str, tmp_path: Path) -> None:
+    """They are the labels of Snakemake's report, and parts of paths and of commands."""
+    for name in HOSTILE:
+        (tmp_path / "mine.yaml").write_text(json.dumps({key: {name: {}}}))
+        with pytest.raises(InputError) as error:
+            read_config(ROOT / "config.yaml", [tmp_path / "mine.yaml"])
+        said = str(error.value).partition("mine.yaml: ")[2]
+        assert said.startswith((f"{key}: {name!r}, expected ", f"{name!r} has the character "))
