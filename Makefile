@@ -5,9 +5,13 @@
 # make verify                      every result against its hash, and what to delete of what is damaged
 # make clean-store                 lists what of results/store no run of the config needs; DELETE=yes deletes it
 # make env                         only the environment; `make clean-env` removes it
+# make lock                        the locks of envs/ anew (ARGS=--upgrade: with newer versions)
+# make sbom                        sbom-cpu.cdx.json: what the environment is made of (CycloneDX)
+# make audit                       whether a locked package has a known vulnerability (asks the network)
 #
 # ENV=gpu uses the environment with Unsloth, CORES=2 limits the cores, ARGS='--resources gpu=4'
-# passes options to snakemake, PYTHON=/path/to/python3.11 names the Python to start from.
+# passes options to snakemake, PYTHON=/path/to/python3.11 names the Python to start from,
+# TORCH_INDEX=https://… takes torch with its CUDA from there, without hashes (see envs/README.md).
 
 # Plain `=`: variables of the same names in a user's shell (ENV is a common one) mean other things.
 ENV = cpu
@@ -15,6 +19,7 @@ CORES = all
 ARGS =
 PYTHON = python3.11 python3 python3.12 python3.13
 DELETE =
+TORCH_INDEX =
 
 ifeq ($(filter cpu gpu,$(ENV)),)
 $(error ENV=$(ENV): expected cpu or gpu)
@@ -22,20 +27,36 @@ endif
 
 VENV = .venv$(if $(filter gpu,$(ENV)),-gpu)
 BIN = $(VENV)/bin
-NODEPS = $(wildcard envs/$(ENV).nodeps.lock)
+TOOLS = .venv-tools
 
 # An installation ends with an empty file named for what was installed and where: a changed lock, a
 # moved folder (its scripts name their Python by its full path) and an interrupted installation all
 # lack theirs, and start anew.
-LOCKS = envs/$(ENV).lock $(NODEPS)
-READY := $(VENV)/.ready-$(shell { pwd; cat $(LOCKS); } | cksum | tr ' ' '-')
-DEV := $(VENV)/.ready-dev-$(shell { pwd; cat $(LOCKS) envs/dev.lock; } | cksum | tr ' ' '-')
+LOCKS = $(addprefix envs/,pip.lock $(ENV).lock cuda.lock) $(wildcard envs/$(ENV).nodeps.lock)
+stamp = .ready$(1)-$(shell { pwd; cat $(2); } | cksum | tr ' ' '-')
+READY := $(VENV)/$(call stamp,,$(LOCKS))
+DEV := $(VENV)/$(call stamp,-dev,$(LOCKS) envs/dev.lock)
+READY_TOOLS := $(TOOLS)/$(call stamp,,envs/pip.lock envs/tools.lock)
 
 # Jobs find the environment's programs first.
 RUN = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)
-PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# A lock is complete, so nothing that it does not name is installed, and nothing whose hash it does not have.
+LOCKED = --quiet --disable-pip-version-check --no-deps --require-hashes --requirement
+PIP = $(BIN)/python -m pip install --no-build-isolation
+TORCH = $$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' envs/$(ENV).lock)
+# Of several builds with allowed hashes pip prefers one whose index tells the hash; a wheel in a folder tells none.
+# So the build that pip would take is fetched before, and checked then.
+define TORCH_FIRST
+$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest $(VENV)/fetched $(TORCH)
+	@sed -n '/^torch==/,/[^\]$$/p' envs/$(ENV).lock > $(VENV)/fetched/torch.lock
+	$(PIP) $(LOCKED) $(VENV)/fetched/torch.lock --no-index --find-links $(VENV)/fetched
+	@rm -r $(VENV)/fetched
+endef
+# Whether the build of torch that was installed asks for NVIDIA's libraries: the one of PyPI for Linux does.
+BRINGS_CUDA = $(BIN)/python -c 'import sys; from importlib.metadata import requires; \
+	sys.exit(not any(name.startswith(("nvidia-", "cuda-")) for name in requires("torch")))'
 
-.PHONY: help env lint test tables verify clean-store clean-env FORCE
+.PHONY: help env lint test tables verify clean-store lock sbom audit clean-env FORCE
 
 help:
 	@sed -n '/^$$/q;s/^# \{0,1\}//p' Makefile
@@ -50,7 +71,7 @@ FORCE:
 
 test: export HF_HUB_OFFLINE = 1
 test: lint
-	$(RUN)/pytest --numprocesses logical --maxprocesses 8 --dist worksteal
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh tests/without_network.sh $(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist worksteal
 
 lint: $(DEV)
 	$(RUN)/ruff check
@@ -72,28 +93,55 @@ tables: $(READY)
 
 env: $(READY)
 
+# $(call new_environment,folder,what is said): a Python of its own with the pip and the setuptools of envs/pip.lock
+define new_environment
+@rm -f $(1)/.ready-*
+@python=; for name in $(PYTHON); do \
+	if $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$name; break; fi; \
+done; \
+if [ -z "$$python" ]; then \
+	echo 'Python 3.11 or newer is needed, and none of these is one: $(PYTHON). Name yours: make PYTHON=/path/to/python3.11 ...' >&2; \
+	exit 1; \
+fi; \
+echo "installing $(2) into $(1) with $$python: some minutes, once"; \
+if $$python -m venv --clear $(1) >/dev/null 2>&1; then pip="$(1)/bin/python -m pip"; \
+elif $$python -m venv --clear --without-pip $(1) && $$python -m pip --version >/dev/null; then \
+	pip="$$python -m pip --python $(1)/bin/python"; \
+else \
+	echo "$$python can make no virtual environment: it needs its modules venv and pip (on Debian: python3-venv)" >&2; \
+	exit 1; \
+fi; \
+$$pip install $(LOCKED) envs/pip.lock
+endef
+
 $(READY):
-	@rm -f $(VENV)/.ready-*
-	@python=; for name in $(PYTHON); do \
-		if $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$name; break; fi; \
-	done; \
-	if [ -z "$$python" ]; then \
-		echo 'Python 3.11 or newer is needed, and none of these is one: $(PYTHON). Name yours: make PYTHON=/path/to/python3.11 ...' >&2; \
-		exit 1; \
-	fi; \
-	echo "installing the $(ENV) environment into $(VENV) with $$python: some minutes, once"; \
-	$$python -m venv --clear $(VENV) >/dev/null 2>&1 \
-		|| { $$python -m venv --clear --without-pip $(VENV) \
-			&& $$python -m pip --python $(VENV)/bin/python install --quiet --disable-pip-version-check pip; } \
-		|| { echo "$$python can make no virtual environment: it needs its modules venv and pip (on Debian: python3-venv)" >&2; exit 1; }
-	$(PIP) --requirement envs/$(ENV).lock
-	$(if $(NODEPS),$(PIP) --no-deps --requirement $(NODEPS))
+	$(call new_environment,$(VENV),the $(ENV) environment)
+	$(if $(TORCH_INDEX),$(PIP) --quiet --index-url $(TORCH_INDEX) $(TORCH),$(TORCH_FIRST))
+	$(PIP) $(LOCKED) envs/$(ENV).lock
+	$(if $(TORCH_INDEX),,@if $(BRINGS_CUDA); then $(PIP) $(LOCKED) envs/cuda.lock; fi)
+	$(if $(wildcard envs/$(ENV).nodeps.lock),$(PIP) $(LOCKED) envs/$(ENV).nodeps.lock)
 	@touch $@
 
 $(DEV): $(READY)
 	@rm -f $(VENV)/.ready-dev-*
-	$(PIP) --requirement envs/dev.lock
+	$(PIP) $(LOCKED) envs/dev.lock
 	@touch $@
 
+$(READY_TOOLS):
+	$(call new_environment,$(TOOLS),the tools of envs/tools.lock)
+	$(TOOLS)/bin/python -m pip install $(LOCKED) envs/tools.lock
+	@touch $@
+
+lock: $(READY_TOOLS)
+	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" $(TOOLS)/bin/python envs/lock.py $(ARGS)
+
+sbom: $(READY_TOOLS)
+	@cat $(LOCKS) | PYTHONWARNINGS=ignore $(TOOLS)/bin/cyclonedx-py requirements - --pyproject pyproject.toml --output-reproducible \
+		--output-file sbom-$(ENV).cdx.json
+	@echo sbom-$(ENV).cdx.json
+
+audit: $(READY_TOOLS)
+	@PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" $(TOOLS)/bin/python envs/audit.py $(ARGS) $(LOCKS)
+
 clean-env:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(TOOLS)

@@ -1,6 +1,8 @@
 import xml.etree.ElementTree as ElementTree
 
+import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from made_tasks import grid, grids
 
 from arcfold.arc.pictures import PALETTE, Panel, draw_rows
@@ -52,3 +54,35 @@ def test_captions_are_escaped_and_a_panel_may_have_no_grid():
     picture = drawn([Panel("a < b & c", None)])
     assert [text.text for text in picture.iter(f"{SVG}text")] == ["title", "a < b & c"]
     assert cells_of(picture) == []
+
+
+HOSTILE = [
+    '"><script>alert(1)</script>',
+    "</text></svg><script>",
+    "a & b &amp; c &#60;",
+    "<!--",
+    "]]>",
+    "<![CDATA[ x",
+    "'/><image href='http://example.org/x'/>",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_name_is_text_and_nothing_else(name):
+    picture = ElementTree.fromstring(draw_rows(name, [[Panel(name, grid("1"), True)]]))
+    assert [text.text for text in picture.iter(f"{SVG}text")] == [name, name]
+    assert {element.tag for element in picture.iter()} == {f"{SVG}svg", f"{SVG}rect", f"{SVG}text"}
+
+
+@given(name=st.text(st.characters(exclude_categories=())))
+def test_whatever_the_characters_it_is_a_picture_in_utf_8(name):
+    drawn_bytes = draw_rows(name, [[Panel(name, None)]]).encode("utf-8")
+    (first, second) = ElementTree.fromstring(drawn_bytes).iter(f"{SVG}text")
+    assert first.text == second.text
+    assert (first.text or "").isprintable()
+
+
+def test_what_turns_the_direction_of_text_or_means_something_to_a_terminal_is_left_out():
+    title = "a\u202eb\x1b[31mc\x00d\ufffee\nf"
+    picture = ElementTree.fromstring(draw_rows(title, [[Panel("x", None)]]))
+    assert next(picture.iter(f"{SVG}text")).text == "a b [31mc d e f"

@@ -319,6 +319,60 @@ def test_every_user_may_lock_and_only_the_owner_may_remove(tmp_path: Path, monke
     assert stat.S_IMODE((tmp_path / "leases/0").stat().st_mode) == 0o666
 
 
+@pytest.fixture
+def leases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The shared folder as another user may have found it first, and one device."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    devices.lease(1).release()
+    (tmp_path / "leases/0").unlink()
+    return tmp_path / "leases"
+
+
+@pytest.mark.parametrize("laid", ["symlink", "hard link", "fifo", "folder"])
+def test_nothing_is_written_through_what_another_user_laid_there(laid: str, leases: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("precious")
+    make: dict[str, Callable[[], object]] = {
+        "symlink": lambda: (leases / "0").symlink_to(mine),
+        "hard link": lambda: (leases / "0").hardlink_to(mine),
+        "fifo": lambda: os.mkfifo(leases / "0"),
+        "folder": lambda: (leases / "0").mkdir(),
+    }
+    make[laid]()
+    with pytest.raises(InputError, match=r"leases/0: cannot be used .* set ARCFOLD_LEASES"):
+        devices.lease(1)
+    assert mine.read_text() == "precious"
+
+
+def test_what_a_lock_says_of_its_holder_is_one_short_printable_line(leases: Path, tmp_path: Path) -> None:
+    (leases / "0").write_bytes(b"\x1b]0;owned\x07\nerror: all is lost\xff" + b"x" * 10_000)
+    said = devices._holder(leases / "0")
+    assert said.isprintable()
+    assert len(said) <= 80
+    (leases / "0").unlink()
+    (tmp_path / "secret").write_text("secret")
+    (leases / "0").symlink_to(tmp_path / "secret")
+    assert devices._holder(leases / "0") == "unknown"
+
+
+def test_a_folder_in_which_others_can_remove_locks_is_refused(leases: Path) -> None:
+    leases.chmod(0o777)
+    with pytest.raises(InputError, match=r"leases: cannot be used .*without the sticky bit .*chmod \+t"):
+        devices.lease(1)
+    for mode in (0o1777, 0o755, 0o700):
+        leases.chmod(mode)
+        devices.lease(1).release()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make another user's link")
+def test_a_folder_that_another_users_link_leads_to_is_refused(leases: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(leases)
+    devices.lease(1, tmp_path / "link").release()  # one's own
+    os.chown(tmp_path / "link", 65534, 65534, follow_symlinks=False)
+    with pytest.raises(InputError, match=r"link: cannot be used .* \(a link of another user\)"):
+        devices.lease(1, tmp_path / "link")
+
+
 def test_a_lock_file_that_was_cleaned_away_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     devices.lease(1).release()

@@ -186,3 +186,14 @@ def test_a_changed_file_is_not_taken_for_what_is_known_of_it(tmp_path):
     changed = hash_of_code(path, known)
     path.write_text(BEFORE.replace("Twice", "Two times"))
     assert hash_of_code(path, known) == before != changed
+
+
+@pytest.mark.parametrize("entry", [None, [], ["x"], ["x", "arcfold.jobs"], ["x", [1]], [1, []], {"x": []}])
+def test_an_entry_that_is_none_is_made_again(tmp_path, entry):
+    path, known = tmp_path / "script.py", tmp_path / "code.json"
+    path.write_text(BEFORE)
+    before = hash_of_code(path, known)
+    other = tmp_path / "other.json"  # each file is read once in a process
+    other.write_text(json.dumps(dict.fromkeys(json.loads(known.read_text()), entry)))
+    assert hash_of_code(path, other) == before
+    assert json.loads(other.read_text()) == json.loads(known.read_text())

@@ -50,3 +50,15 @@ def test_the_picture_has_a_bar_for_each_job_and_no_bar_over_another() -> None:
     for y, x, width in bars:
         for other_y, other_x, _ in bars:
             assert (y, x) == (other_y, other_x) or y != other_y or other_x >= x + width - 1e-6 or other_x < x
+
+
+def test_hostile_names_are_text_and_nothing_else() -> None:
+    name = '"><script>alert(1)</script> &\x1b[31m\ufffe'
+    jobs = held_by_jobs({name: [record(0, 1, 4, name)]})
+    tree = ElementTree.fromstring(draw_timeline(name, jobs).encode("utf-8"))
+    svg = "{http://www.w3.org/2000/svg}"
+    said = [text.text for text in tree.iter(f"{svg}text")]
+    shown = '"><script>alert(1)</script> & [31m'
+    assert said[0] == shown
+    assert f"GPU {shown}" in said
+    assert {element.tag for element in tree.iter()} == {f"{svg}svg", f"{svg}rect", f"{svg}text"}

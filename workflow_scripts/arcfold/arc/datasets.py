@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -22,7 +21,8 @@ from arcfold.arc.tasks import (
     without_solutions,
 )
 from arcfold.arc.text import codec_with_own_ids
-from arcfold.jobs.files import InputError, hash_of, hash_of_files, read_json, write_json
+from arcfold.jobs.files import InputError, hash_of, hash_of_files
+from arcfold.jobs.known import known
 from arcfold.jobs.sources import hash_of_code
 
 
@@ -69,12 +69,7 @@ def count_tasks(config: Mapping[str, Any], name: str, cache: str | Path | None =
     if cache is None:
         return len(load_dataset(config, name))
     path = Path(cache) / f"{hash_of(content_of(config, name, cache), 24)}.json"
-    with contextlib.suppress(InputError):
-        return int(read_json(path))
-    count = len(load_dataset(config, name))
-    with contextlib.suppress(OSError):  # a folder that cannot be written to costs time only
-        write_json(path, count)
-    return count
+    return known(path, lambda: len(load_dataset(config, name)), lambda kept: type(kept) is int)
 
 
 def content_of(config: Mapping[str, Any], name: str, cache: str | Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 from arcfold.arc.tasks import Grid
+from arcfold.jobs.files import one_line
 
 # the colours that arcprize.org shows, 0 to 9
 PALETTE = (
@@ -43,7 +44,7 @@ def draw_rows(title: str, rows: Sequence[Sequence[Panel]]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{height:g}" '
         f'viewBox="0 0 {width:g} {height:g}" font-family="sans-serif" font-size="12">',
         f'<rect width="{width:g}" height="{height:g}" fill="#ffffff"/>',
-        f'<text x="{GAP:g}" y="{CAPTION:g}" font-size="15" font-weight="bold">{escape(title)}</text>',
+        f'<text x="{GAP:g}" y="{CAPTION:g}" font-size="15" font-weight="bold">{svg_text(title)}</text>',
     ]
     top = CAPTION + GAP
     for row in rows:
@@ -53,9 +54,15 @@ def draw_rows(title: str, rows: Sequence[Sequence[Panel]]) -> str:
     return "\n".join([*parts, "</svg>", ""])
 
 
+def svg_text(text: str) -> str:
+    """A text that may come from a user's file as the content of an SVG element: one line, in which what is no printable
+    character is a space (XML cannot hold all of them, and some turn the direction of what follows)."""
+    return escape(one_line(text))
+
+
 def _panel(panel: Panel, left: float, top: float) -> list[str]:
     colour = {None: "#333333", True: "#0a7d28", False: "#b3261e"}[panel.right]
-    parts = [f'<text x="{left:g}" y="{top + CAPTION - 6:g}" fill="{colour}">{escape(panel.caption)}</text>']
+    parts = [f'<text x="{left:g}" y="{top + CAPTION - 6:g}" fill="{colour}">{svg_text(panel.caption)}</text>']
     if panel.grid is None:
         return parts
     top += CAPTION

@@ -3,16 +3,21 @@
 Snakemake counts GPU slots and never says which device a job gets. So a job takes its devices
 itself, in its own process and before torch is imported: one locked file for each device. The
 kernel drops the locks when the process ends, however it ends.
+
+All users of the machine share the folder of the locks, so what lies there is nobody's word: a lock counts because
+the kernel has it, a file is written only if it is a plain one with one name, and what it says is shown, never obeyed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import glob
 import os
 import random
 import re
+import stat
 import subprocess
 import sys
 import tempfile
@@ -21,7 +26,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
-from arcfold.jobs.files import InputError
+from arcfold.jobs.files import InputError, one_line
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 _ORDER = "CUDA_DEVICE_ORDER"
@@ -244,14 +249,23 @@ def _device_files() -> list[str]:
 
 
 def _folder(where: str | Path | None) -> Path:
-    """The folder of the locks, made if need be, in which every user may add a file and remove only his own."""
+    """The folder of the locks, made if need be, in which every user may add a file and remove only his own.
+
+    Raises InputError for one that leads elsewhere by another user's link, or in which others may remove locks.
+    """
     folder = Path(where or os.environ.get("ARCFOLD_LEASES") or Path(tempfile.gettempdir()) / "arcfold-devices")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _modes_as_given(), contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o1777)
+        itself = folder.lstat()
+        mode = folder.stat().st_mode
     except OSError as error:
-        raise _unusable(folder, error) from None
+        raise _unusable(folder, error.strerror) from None
+    if stat.S_ISLNK(itself.st_mode) and itself.st_uid not in (0, os.getuid()):
+        raise _unusable(folder, "a link of another user")
+    if mode & (stat.S_IWGRP | stat.S_IWOTH) and not mode & stat.S_ISVTX:
+        raise _unusable(folder, "without the sticky bit others could remove its locks: chmod +t")
     return folder
 
 
@@ -283,7 +297,7 @@ def _seen_waiting(locks: Iterable[str], folder: Path) -> Iterator[None]:
                 descriptors.append(_open(path))
                 fcntl.flock(descriptors[-1], fcntl.LOCK_SH)
             except OSError as error:
-                raise _unusable(path, error) from None
+                raise _unusable(path, error.strerror) from None
         yield
     finally:
         for descriptor in descriptors:
@@ -338,15 +352,25 @@ def _lock(path: Path) -> int | None:
         _unlock(descriptor)
         return None
     except OSError as error:
-        raise _unusable(path, error) from None
+        raise _unusable(path, error.strerror) from None
 
 
 def _open(path: Path) -> int:
     """Opens a lock file for every user. Never with O_CREAT on a file that is there: in a folder
-    with the sticky bit, Linux refuses that for another user's file (fs.protected_regular)."""
+    with the sticky bit, Linux refuses that for another user's file (fs.protected_regular).
+
+    Raises OSError for what is no plain file, or has another name: its lock is signed, so that a link which another
+    user laid there would write into the file that it leads to.
+    """
     while True:
         with contextlib.suppress(FileNotFoundError):
-            return os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+            descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+            found = os.fstat(descriptor)
+            # no name at all: cleaned away in this moment, which `_lock` looks at
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+                os.close(descriptor)
+                raise OSError(errno.EINVAL, "not a plain file with one name")
+            return descriptor
         with _modes_as_given(), contextlib.suppress(FileExistsError):
             return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
 
@@ -369,16 +393,18 @@ os.register_at_fork(after_in_child=_close_in_child)
 
 
 def _holder(path: Path) -> str:
-    """Who signed the lock last; it may be free again by now."""
+    """Who signed the lock last, in a few printable words; it may be free again by now."""
     try:
-        return path.read_text(encoding="utf-8", errors="replace").strip() or "unknown"
+        descriptor = _open(path)
     except OSError:
         return "unknown"
+    with open(descriptor, "rb") as file:
+        return one_line(file.read(200).decode("utf-8", "replace"), 80) or "unknown"
 
 
-def _unusable(path: Path, error: OSError) -> InputError:
+def _unusable(path: Path, problem: str | None) -> InputError:
     return InputError(
-        f"{path}: cannot be used for the leases of devices ({error.strerror}); "
+        f"{path}: cannot be used for the leases of devices ({problem}); "
         "expected a local folder that every user may write: set ARCFOLD_LEASES to one"
     )
 

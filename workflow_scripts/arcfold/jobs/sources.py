@@ -63,7 +63,7 @@ class _Known:
         content = path.read_bytes()
         # a syntax tree is written otherwise by another Python
         key = hashlib.sha256(sys.version.encode() + content).hexdigest()[:32]
-        if key not in self._kept:
+        if not _is_meaning(self._kept.get(key)):
             self._kept[key] = _meaning(content.decode())
             self._grown = True
         meaning, names = self._read[path, modified] = self._kept[key]
@@ -72,7 +72,7 @@ class _Known:
     def save(self) -> None:
         """Writes what is new; a folder that cannot be written to costs time only."""
         if self._path is not None and self._grown:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, InputError):
                 write_json(self._path, self._kept)
             self._grown = False
 
@@ -94,6 +94,14 @@ def _meaning(text: str) -> tuple[str, list[str]]:
             # a string that stands alone is a docstring, also behind an assignment; an empty body needs a statement
             node.body = [statement for statement in node.body if not _is_bare_string(statement)] or [ast.Pass()]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), list(dict.fromkeys(imported))
+
+
+def _is_meaning(kept: object) -> bool:
+    """Whether a value of a file has the form of what `_meaning` returns."""
+    match kept:
+        case [str(), [*names]]:
+            return all(isinstance(name, str) for name in names)
+    return False
 
 
 def _is_bare_string(node: ast.AST) -> bool:

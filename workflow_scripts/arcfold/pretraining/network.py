@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from arcfold.jobs.caches import keep_compiled_code_private
 from arcfold.jobs.files import InputError
 from arcfold.pretraining.attention import Attention
 from arcfold.pretraining.batches import END, PAD, VOCABULARY
@@ -152,6 +153,7 @@ class Network(nn.Module):
         self._losses: Callable[..., tuple[Tensor, Tensor]] = _losses
         # a function of tensors, so that it is compiled once and not once for each layer; batches have one size
         if compiled:
+            keep_compiled_code_private()
             self._layer = torch.compile(_layer, dynamic=False)
             self._losses = torch.compile(_losses, dynamic=False)
         # not saved: transformers makes its own

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 from arcfold.arc.datasets import dataset_identity, load_dataset
 from arcfold.arc.lengths import misfits
 from arcfold.arc.text import FORMATS, Codec, codec_with_own_ids
-from arcfold.jobs.files import InputError, hash_of, hash_of_file, read_json, write_json
+from arcfold.jobs.files import InputError, hash_of, hash_of_file
+from arcfold.jobs.known import is_text_by_text, known
 from arcfold.jobs.sources import hash_of_code
 from arcfold.models.tokenizer import TOKENIZER, ModelTokenizer
 from arcfold.runs.runs import Run
@@ -64,9 +64,4 @@ def tasks_that_do_not_fit(
     depends_on = [dataset_identity(config, run.dataset, solved=True), lengths, text_format, code]
     depends_on.append(hash_of_file(tokenizer) if tokenizer.is_file() else None)
     path = Path(cache) / f"{hash_of(depends_on, 24)}.json"
-    with contextlib.suppress(InputError):
-        return dict(read_json(path))
-    found = look()
-    with contextlib.suppress(OSError):  # a folder that cannot be written to costs time only
-        write_json(path, found)
-    return found
+    return known(path, look, is_text_by_text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any
 
 from arcfold.arc.datasets import dataset_identity, load_dataset
 from arcfold.arc.tasks import Task
-from arcfold.jobs.files import InputError, hash_of, read_json, shortened, write_json
+from arcfold.jobs.files import InputError, hash_of, shortened
+from arcfold.jobs.known import is_texts_by_text, known
 from arcfold.jobs.sources import hash_of_code
 from arcfold.runs.runs import LARGEST_RANK, Run, check_dataset
 
@@ -91,12 +91,7 @@ def _cached(
     code = hash_of_code(__file__, Path(cache) / "code.json")
     parts = [dataset_identity(config, name, solved=True) for name in (scored, *seen)]
     path = Path(cache) / f"{hash_of([code, *parts], 24)}.json"
-    with contextlib.suppress(InputError):
-        return dict(read_json(path, "leaks"))
-    found = look()
-    with contextlib.suppress(OSError):  # a folder that cannot be written to costs time only
-        write_json(path, found)
-    return found
+    return known(path, look, is_texts_by_text)
 
 
 def check_leaks(found: Sequence[Mapping[str, Any]], allowed: Mapping[str, Any], run: str) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from xml.sax.saxutils import escape
+
+from arcfold.arc.pictures import svg_text
 
 COLOURS = {"train_adapter": "#3366cc", "search_candidates": "#e67300", "rescore_candidates": "#109618"}
 ROW = 34.0
@@ -107,15 +108,15 @@ def draw_timeline(title: str, jobs: Sequence[Held]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH:g}" height="{height:g}" '
         f'viewBox="0 0 {WIDTH:g} {height:g}" font-family="sans-serif" font-size="11">',
         f'<rect width="{WIDTH:g}" height="{height:g}" fill="#ffffff"/>',
-        f'<text x="10" y="20" font-size="14" font-weight="bold">{escape(title)}</text>',
+        f'<text x="10" y="20" font-size="14" font-weight="bold">{svg_text(title)}</text>',
     ]
     for number, (step, colour) in enumerate(COLOURS.items()):
         left = LEFT + 180 * number
         parts.append(f'<rect x="{left:g}" y="30" width="12" height="12" fill="{colour}"/>')
-        parts.append(f'<text x="{left + 17:g}" y="40">{step}</text>')
+        parts.append(f'<text x="{left + 17:g}" y="40">{svg_text(step)}</text>')
     for number, (device, lane) in enumerate(rows):
         top = 52 + ROW * number
-        parts.append(f'<text x="10" y="{top + 18:.1f}">{escape(device)}</text>')
+        parts.append(f'<text x="10" y="{top + 18:.1f}">{svg_text(device)}</text>')
         for job in lane:
             colour = COLOURS.get(job.step, "#777777")
             parts.append(_bar(job.began, job.leased, top, scale, colour, 0.25))
