@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from arcfold.jobs.files import InputError, shortened
+from arcfold.models.positions import MODEL_TYPE
 
 EMBEDDINGS = ("embed_tokens", "lm_head")
 """What is trained as full matrices."""
@@ -16,7 +17,8 @@ _ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 _SEPARATE = (*_ATTENTION, "gate_proj", "up_proj", "down_proj")
 _JOINED = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
 LINEAR_LAYERS = {
-    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "smollm3"), _SEPARATE),
+    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", MODEL_TYPE), _SEPARATE),
+    **dict.fromkeys(("gemma", "gemma2", "gemma3_text", "smollm3"), _SEPARATE),
     "phi3": _JOINED,
 }
 """By `model_type`: the last part of the names of all linear layers but the output head."""
