@@ -279,7 +279,7 @@ def _predict(facts: dict[str, Any], out: Path) -> None:
         search(**files, settings=settings["search"], output=candidates, **shared)
         longest = settings["search"]["longest"]
         rescore(
-            tasks=facts["tasks"], candidates=candidates, longest=longest, settings=settings["rescoring"],
+            tasks=facts["tasks"], candidates=candidates, fold=0, longest=longest, settings=settings["rescoring"],
             output=rescored, **shared,
         )  # fmt: skip
         score = _score(facts["tasks"], rescored, settings["selection"]["method"])

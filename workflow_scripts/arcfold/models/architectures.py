@@ -1,4 +1,4 @@
-"""Which linear layers a model has, as far as the `model_type` in its config.json tells, without loading anything."""
+"""What the `model_type` in a config.json tells without loading anything: linear layers, and what computes the model."""
 
 from __future__ import annotations
 
@@ -39,6 +39,19 @@ def check_targets(targets: Sequence[str], folder: str | Path) -> None:
                 f"{shortened(name)!r} is no linear layer of {folder}, a {kind} model{guess}, "
                 f"expected some of {', '.join((*known, *EMBEDDINGS))}"
             )
+
+
+def check_backend(backend: str, folder: str | Path) -> None:
+    """Raises InputError for a backend that does not compute the model in the folder, as far as its type tells."""
+    refuse_unsloth(backend, _model_type(folder))
+
+
+def refuse_unsloth(backend: str, kind: str | None) -> None:
+    """Raises InputError for Unsloth and a model whose positions it does not compute."""
+    if backend == "unsloth" and kind == MODEL_TYPE:
+        raise InputError(
+            f"unsloth computes no positions by grids ({MODEL_TYPE}), expected backend: auto, packed or trl"
+        )
 
 
 def _model_type(folder: str | Path) -> str | None:

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 
 from arcfold.jobs.devices import visible_devices
 from arcfold.jobs.files import InputError
+from arcfold.models.architectures import refuse_unsloth
 from arcfold.models.base import BaseModel
 from arcfold.models.positions import MODEL_TYPE
 
@@ -38,11 +39,10 @@ def choose_backend(wanted: str, base: BaseModel, *, gpus: int, longest: int) -> 
     """
     wanted = SAME.get(wanted, wanted)
     by_grids = base.config.get("model_type") == MODEL_TYPE
-    if wanted == "unsloth" and by_grids:
-        raise InputError(
-            f"training/backend: unsloth computes no positions by grids ({MODEL_TYPE}), expected backend: auto, packed "
-            "or trl"
-        )
+    try:
+        refuse_unsloth(wanted, base.config.get("model_type"))
+    except InputError as error:
+        raise InputError(f"training/backend: {error}") from None
     installed = find_spec("unsloth") is not None
     if wanted == "unsloth" and not installed:
         raise InputError(
