@@ -191,7 +191,8 @@ def _inputs(facts: dict[str, Any], out: Path) -> None:
     from arcfold.arc.datasets import load_dataset, prompt_lengths
     from arcfold.arc.tasks import read_tasks, shortest_tasks, tasks_to_json
     from arcfold.jobs.files import write_json
-    from arcfold.models.folder import model_record
+    from arcfold.models.folder import is_ours, model_record
+    from arcfold.models.stock import write_stock_model
     from arcfold.runs.runs import pretraining_settings, resolve_run
 
     config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
@@ -212,7 +213,11 @@ def _inputs(facts: dict[str, Any], out: Path) -> None:
     write_json(files["tasks"], tasks_to_json(chosen), "tasks")
     write_json(files["init_tasks"], tasks_to_json(of_init), "tasks")
     write_json(files["folds"], {"seed": 0, "folds": [[task.id for task in chosen]]}, "folds")
-    write_json(files["record"], model_record("base-15m", MODEL, "embedded"), "model")
+    files["folder"] = str(MODEL)
+    if is_ours(MODEL):  # Unsloth refuses it
+        files["folder"] = str(out / "stock")
+        write_stock_model(MODEL, files["folder"], 0)
+    write_json(files["record"], model_record("base-15m", files["folder"], "embedded"), "model")
     print("RESULT " + json.dumps({**files, "settings": settings, "pretraining": pretraining}))
 
 
@@ -222,7 +227,7 @@ def _train(facts: dict[str, Any], out: Path) -> None:
     with logged(out.with_name(f"{out.name}-train-job.log"), 1):
         more = {
             "model": facts["record"],
-            "folder": str(MODEL),
+            "folder": facts["folder"],
             "loading": {"dtype": "auto", "quantization": facts.get("quantization", "none")},
             "seed": 0,
             "gpus": 1,
@@ -260,7 +265,13 @@ def _predict(facts: dict[str, Any], out: Path) -> None:
 
         loading = {"dtype": "auto", "quantization": facts["quantization"]}
         settings = facts["settings"]
-        shared = {"model": facts["record"], "folder": str(MODEL), "loading": loading, "adapter": str(out), "seed": 0}
+        shared = {
+            "model": facts["record"],
+            "folder": facts["folder"],
+            "loading": loading,
+            "adapter": str(out),
+            "seed": 0,
+        }
         # others share the device
         shared |= {"gpus": 1, "threads": 1, "cache_gib": 2.0}
         candidates, rescored = (str(out.with_name(f"{out.name}-{name}.json")) for name in ("candidates", "rescored"))
@@ -268,7 +279,7 @@ def _predict(facts: dict[str, Any], out: Path) -> None:
         search(**files, settings=settings["search"], output=candidates, **shared)
         longest = settings["search"]["longest"]
         rescore(
-            tasks=facts["tasks"], candidates=candidates, longest=longest, settings=settings["rescoring"],
+            tasks=facts["tasks"], candidates=candidates, fold=0, longest=longest, settings=settings["rescoring"],
             output=rescored, **shared,
         )  # fmt: skip
         score = _score(facts["tasks"], rescored, settings["selection"]["method"])
@@ -304,7 +315,7 @@ def _peft_and_merged(facts: dict[str, Any], out: Path, loading: dict[str, str]) 
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     ids = torch.arange(512, device=device)[None] * 7 % 13
-    base = BaseModel.open(MODEL, read_json(facts["record"]), **loading)
+    base = BaseModel.open(facts["folder"], read_json(facts["record"]), **loading)
     with torch.no_grad():
         plain = PeftModel.from_pretrained(load_pretrained(base, device), str(out)).eval()(ids).logits
         merged = merge_with_peft(load_pretrained(base, device), out, base.record)(ids).logits
@@ -354,7 +365,7 @@ def _steps(facts: dict[str, Any], out: Path) -> None:
     if facts["die"]:
         sys.addaudithook(dies)
     samples = _some_samples(facts, 24)
-    with _model(facts["backend"], max(len(sample.input_ids) for sample in samples)) as model:
+    with _model(facts, max(len(sample.input_ids) for sample in samples)) as model:
         checkpoints = out.with_name(f"{out.name}-checkpoints")
         report = _train_some(facts, model, samples, out, 2, checkpoints=checkpoints, checkpoint_seconds=0.0)
     print("RESULT " + json.dumps({"losses": report["losses"], "resumed_at": report["measured"]["resumed_at_step"]}))
@@ -366,7 +377,7 @@ def _memory(facts: dict[str, Any], out: Path) -> None:
 
     samples = _some_samples(facts, 16, 4000)
     reports = []
-    with _model(facts["backend"], max(len(sample.input_ids) for sample in samples)) as model:
+    with _model(facts, max(len(sample.input_ids) for sample in samples)) as model:
         device = next(model.parameters()).device
         weights = torch.cuda.memory_allocated(device)
         for name in ("all", "less"):
@@ -383,19 +394,20 @@ def _memory(facts: dict[str, Any], out: Path) -> None:
 
 
 @contextlib.contextmanager
-def _model(backend: str, longest: int) -> Iterator[Any]:
-    """The embedded model as a backend wants it, on the device."""
+def _model(facts: dict[str, Any], longest: int) -> Iterator[Any]:
+    """The model as a backend wants it, on the device."""
     from arcfold.jobs.compute import compute_device
     from arcfold.models.base import BaseModel
     from arcfold.models.transformers import load_pretrained
     from arcfold.training.unsloth import load, unsloth_libraries
 
+    base = BaseModel.open(facts["folder"])
     with compute_device(1, 1) as device:
-        if backend == "unsloth":
+        if facts["backend"] == "unsloth":
             with unsloth_libraries():
-                yield load(BaseModel.open(MODEL), device, longest=longest)
+                yield load(base, device, longest=longest)
         else:
-            yield load_pretrained(BaseModel.open(MODEL), device)
+            yield load_pretrained(base, device)
 
 
 CHILDREN: dict[str, Callable[[dict[str, Any], Path], None]] = {

@@ -43,6 +43,7 @@ def arguments() -> argparse.Namespace:
     for name, value in (("layers", 8), ("width", 384), ("hidden", 1024), ("heads", 6), ("head-size", 64)):
         add(f"--{name}", type=int, default=value)
     add("--rope-theta", type=float, default=100000.0)
+    add("--positions-by", default="places", choices=("places", "grids"), help="what heads are turned by")
     add("--tokens", type=int, default=131072, help="tokens of a batch on one device")
     add("--longest", type=int, default=8192, help="tokens of a sample")
     add("--accumulation", type=int, default=1)

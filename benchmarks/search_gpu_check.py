@@ -477,7 +477,8 @@ def _large_step(
         frontier = Frontier(decoder, [931] * len(lengths), Threshold(13, -1e9))
         for query, length in enumerate(lengths.tolist()):
             frontier.open(query, decoder.allocate(length).base, length)
-            new = [NewRow(query, (1,) * depth, 0.0, decoder.allocate(depth).base + np.arange(depth - 1))] * branches
+            slots = decoder.allocate(depth).base + np.arange(depth - 1)
+            new = [NewRow(query, (1,) * depth, 0.0, slots, length + depth - 1)] * branches
             frontier.add(new)
         # Steps on hold do the whole pass and leave the rows as they are.
         deepest = int(lengths.max()) + depth + 16

@@ -72,7 +72,7 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as scratch:
-        for row in _plan(arguments, Path(scratch)):
+        for row in _plan(arguments, Path(scratch), _model_of_all(Path(scratch))):
             done = _in_process(row, arguments.timeout)
             rows.append(row | done)
             print(_line(rows[-1]), flush=True)
@@ -97,12 +97,24 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _plan(arguments: argparse.Namespace, scratch: Path) -> list[Row]:
-    """What is run, in this order."""
+def _model_of_all(scratch: Path) -> Path:
+    """A model that every backend trains: the embedded one, or a stock one in its shapes where Unsloth refuses it."""
+    from arcfold.models.folder import is_ours
+
+    if not is_ours(MODEL):
+        return MODEL
+    from arcfold.models.stock import write_stock_model
+
+    write_stock_model(MODEL, scratch / "stock", 0)
+    return scratch / "stock"
+
+
+def _plan(arguments: argparse.Namespace, scratch: Path, of_all: Path) -> list[Row]:
+    """What is run, in this order; of_all: the folder of the model that backends are compared on."""
     parts, backends, tiny = arguments.parts.split(","), arguments.backends.split(","), arguments.tiny
     folds = arguments.tasks.split(",") if arguments.tasks else ["arc2_evaluation:15", "arc1_evaluation:50"]
     folds = ["arc1_evaluation:4"] if tiny and not arguments.tasks else folds
-    common = {"tiny": tiny, "folder": str(scratch / "4b")}
+    common = {"tiny": tiny, "folder": str(scratch / "4b"), "embedded": str(MODEL)}
     fold = {"size": "embedded", "tasks": folds[0]}
     rows: list[Row] = []
     if "exact" in parts:
@@ -120,7 +132,7 @@ def _plan(arguments: argparse.Namespace, scratch: Path) -> list[Row]:
                     name = f"{backend}, {Path(tasks).stem}, {count} epochs"
                     rows.append(
                         {"kind": "train", "name": name, "backend": backend, "size": "embedded", "tasks": tasks,
-                         "epochs": count}
+                         "epochs": count, "embedded": str(of_all)}
                     )  # fmt: skip
     if {"4b", "start"} & set(parts):
         rows.append({"kind": "write", "name": "writing the 4b folder"})
@@ -247,7 +259,7 @@ def _model(row: Row) -> Any:
 def _base(row: Row) -> Any:
     from arcfold.models.base import BaseModel
 
-    return BaseModel.open(MODEL if row["size"] == "embedded" else row["folder"])
+    return BaseModel.open(row["embedded" if row["size"] == "embedded" else "folder"])
 
 
 def _train(row: Row) -> Row:
@@ -296,7 +308,7 @@ def _loop(row: Row, padded: bool | None = None, model: Any = None, samples: list
     schedule = make_schedule(len(samples), settings)
     progress = Progress(schedule.steps, False)
     job = Job(tuple(samples), settings, schedule, spec, weights, None, 1e9, progress)
-    network = Network(model, spec, weights, max(len(sample.input_ids) for sample in samples))
+    network = Network(model, spec, weights)
     return Loop(network, job, time.monotonic(), launch_bound(network, job) if padded is None else padded)
 
 

@@ -57,6 +57,28 @@ rule fetch_model:
         "../workflow_scripts/fetch_model.py"
 
 
+# What programs that refuse our models are measured on.
+rule make_stock_model:
+    input:
+        files=lambda wildcards: get_model_files(wildcards.model),
+    output:
+        folder=directory("results/stock/{model}"),
+        record="results/stock/{model}.json",
+    log:
+        "results/logs/make_stock_model/{model}.log",
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        source=lambda wildcards: get_model_folder(wildcards.model),
+        text_format=lambda wildcards: get_model_entry(wildcards.model)["format"],
+        seed=config["seed"],
+        code=get_code("make_stock_model"),
+    message:
+        "a stock Qwen3 in the shapes of {wildcards.model}"
+    script:
+        "../workflow_scripts/make_stock_model.py"
+
+
 localrules:
     describe_model,
     fetch_model,

@@ -35,8 +35,8 @@ use rule gpu_job as benchmark_training with:
     input:
         tasks=lambda wildcards: get_challenges_file(get_timed_run(wildcards).dataset),
         folds=lambda wildcards: f"{get_timed_run(wildcards).store('folds')}/folds.json",
-        model=lambda wildcards: f"results/models/{get_timed_run(wildcards).model}.json",
-        weights=lambda wildcards: get_model_files(get_timed_run(wildcards).model),
+        model=lambda wildcards: get_timed_model(wildcards).record,
+        weights=lambda wildcards: get_timed_model(wildcards).files,
     output:
         "results/benchmark/training{of}.json",
     log:
@@ -45,7 +45,7 @@ use rule gpu_job as benchmark_training with:
         of=r"(_[^/]+)?",
     params:
         script="benchmark_training",
-        base=lambda wildcards: get_model_folder(get_timed_run(wildcards).model),
+        base=lambda wildcards: get_timed_model(wildcards).folder,
         loading=lambda wildcards: get_model_loading(get_timed_run(wildcards).model),
         run=get_timed_name,
         steps=lambda wildcards: get_timed_run(wildcards).steps(),

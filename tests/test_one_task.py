@@ -26,6 +26,7 @@ from tiny_models import tiny_model
 
 from arcfold.arc.tasks import Task, task_to_json
 from arcfold.arc.views import SYMMETRIES
+from arcfold.models.positions import MODEL_TYPE
 
 EXAMPLE = ROOT / "examples" / "one_task.py"
 SMALL = task("small", [("12 30", "21 03"), ("400", "004")], [("56 78", "65 87")])
@@ -187,9 +188,9 @@ def brute_force(model: Any, longest: int) -> dict[tuple[int, ...], float]:
     return probabilities
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_the_search_finds_what_brute_force_finds(one_task: ModuleType, seed: int) -> None:
-    model, longest = tiny_model("qwen3", seed=seed, vocabulary=VOCABULARY), 5
+@pytest.mark.parametrize(("architecture", "seed"), [("qwen3", 0), ("qwen3", 1), ("qwen3", 2), (MODEL_TYPE, 0)])
+def test_the_search_finds_what_brute_force_finds(one_task: ModuleType, architecture: str, seed: int) -> None:
+    model, longest = tiny_model(architecture, seed=seed, vocabulary=VOCABULARY), 5
     all_replies = brute_force(model, longest)
     lengths = set()
     # between two probabilities, so that rounding decides nothing

@@ -1,4 +1,7 @@
 # Benchmarks, by their names in the config or in the target.
+from typing import NamedTuple
+
+from arcfold.models.folder import CONFIG, is_ours
 
 
 @says_its_line
@@ -33,3 +36,21 @@ def get_timed_name(wildcards):
 
 def get_timed_run(wildcards):
     return get_run(get_timed_name(wildcards))
+
+
+class TimedModel(NamedTuple):
+    """What trainings are timed on: a run's base model, or a stock one in its shapes where Unsloth refuses it."""
+
+    folder: str
+    files: list
+    record: str
+
+
+@says_its_line
+def get_timed_model(wildcards):
+    name = get_timed_run(wildcards).model
+    folder = get_model_folder(name)
+    # one that is still to be fetched is none of ours
+    if Path(folder, CONFIG).is_file() and is_ours(folder):
+        return TimedModel(f"results/stock/{name}", [f"results/stock/{name}"], f"results/stock/{name}.json")
+    return TimedModel(folder, get_model_files(name), f"results/models/{name}.json")

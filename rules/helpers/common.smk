@@ -16,6 +16,7 @@ from arcfold.runs.leakage import check_leaks, leaks, subset_of_adapter
 from arcfold.jobs import checksums
 from arcfold.jobs.files import InputError, read_json
 from arcfold.jobs.holes import read_hole, remove_hole
+from arcfold.models.architectures import check_backend
 from arcfold.models.architectures import check_targets as check_adapted
 from arcfold.models.folder import how_to_get, read_files
 from arcfold.runs.config import read_config
@@ -70,11 +71,12 @@ def get_run(name):
 
 
 def check_layers(who, model, training):
-    """The model has the layers that are to be adapted."""
-    try:
-        check_adapted(training["targets"], get_model_origin(model))
-    except InputError as error:
-        raise InputError(f"{who}: settings/training/targets: {error}") from None
+    """The model has the layers that are to be adapted, and the backend computes it."""
+    for key, check in (("targets", check_adapted), ("backend", check_backend)):
+        try:
+            check(training[key], get_model_origin(model))
+        except InputError as error:
+            raise InputError(f"{who}: settings/training/{key}: {error}") from None
 
 
 @says_its_line

@@ -20,6 +20,10 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from arcfold.models.configuration_arcfold_qwen3 import ArcfoldQwen3Config
+from arcfold.models.modeling_arcfold_qwen3 import ArcfoldQwen3ForCausalLM
+from arcfold.models.positions import MODEL_TYPE, rope_keys
+
 torch.set_num_threads(1)  # with tensors as small as these, threads only wait for each other
 
 EMBEDDED = ROOT / "resources" / "base-15m"
@@ -31,7 +35,15 @@ ARCHITECTURES: dict[str, tuple[Any, Any]] = {
     "mistral": (MistralConfig, MistralForCausalLM),
     "qwen2": (Qwen2Config, Qwen2ForCausalLM),
     "qwen3": (Qwen3Config, Qwen3ForCausalLM),
+    MODEL_TYPE: (ArcfoldQwen3Config, ArcfoldQwen3ForCausalLM),
 }
+
+
+def by_grids(size: int, tokens: Any = None) -> dict[str, Any]:
+    """What a configuration says of positions by grids; size: of a head; tokens: of the embedded format if None."""
+    tokens = tokens or {"cells": list(range(10)), "row_end": [NEWLINE], "opening": [QUESTION, ANSWER]}
+    rope = {"rope_type": "default", "rope_theta": 10000.0, **rope_keys(size)}
+    return {"grid_tokens": tokens, "rope_parameters": rope}
 
 
 @cache
@@ -42,6 +54,9 @@ def tiny_model(
     config_class, model_class = ARCHITECTURES[architecture]
     if architecture == "mistral":
         options.setdefault("sliding_window", None)
+    if architecture == MODEL_TYPE:
+        of_five = {"cells": [0, 1], "row_end": [2], "opening": [3]}
+        options = by_grids(8, None if vocabulary == 16 else of_five) | options
     config = config_class(
         vocab_size=vocabulary,
         hidden_size=16,

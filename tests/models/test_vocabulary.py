@@ -20,11 +20,14 @@ from made_tokenizers import KINDS
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from shipped import ROOT
+from tiny_models import by_grids
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from arcfold.arc.text import FORMATS, Codec
 from arcfold.jobs.files import InputError, check_schema, read_json, write_json
 from arcfold.models.base import BaseModel, codec_of
 from arcfold.models.folder import model_files, model_record
+from arcfold.models.positions import MODEL_TYPE
 from arcfold.models.tokenizer import token_ids
 from arcfold.models.transformers import load_pretrained
 from arcfold.models.vocabulary import HEADS, copy_with_rows, cut_vocabulary
@@ -440,3 +443,26 @@ def test_the_grid_of_a_reply_is_read_back_with_the_cut_models_ids(tmp_path):
     cut_vocabulary(source, "nvarc", tmp_path / "cut")
     codec = codec_of(model_record("x", tmp_path / "cut", "nvarc"))
     assert codec.decode(codec.reply(grid("12 30"))) == grid("12 30")
+
+
+def test_positions_by_grids_are_cut_with_the_ids(tmp_path):
+    tokens = {"cells": list(range(10)), "row_end": [10], "opening": [11, 12]}
+    source = full_model(tmp_path / "full", MODEL_TYPE, "qwen", **by_grids(8, tokens))
+    config = read_json(source / "config.json")
+    ids = token_ids(source, "embedded")
+    config["grid_tokens"] = Codec(FORMATS["embedded"], ids).grid_tokens()
+    write_json(source / "config.json", config)
+    cut_vocabulary(source, "embedded", tmp_path / "cut")
+    old, new = (codec_of(model_record("x", folder, "embedded")) for folder in (source, tmp_path / "cut"))
+    prompts = [codec.prompt(TASK, 0, 10**4) for codec in (old, new)]
+    kept = [row["old_id"] for row in table_of(tmp_path / "cut")]
+    assert torch.equal(logits(source, prompts[0])[:, kept], logits(tmp_path / "cut", prompts[1]))
+
+
+def test_grids_that_are_not_the_formats_are_refused(tmp_path):
+    tokens = {"cells": list(range(10)), "row_end": [10], "opening": [11]}
+    source = full_model(tmp_path / "full", MODEL_TYPE, "qwen", **by_grids(8, tokens))
+    with pytest.raises(InputError, match="grid_tokens is not that of the text format embedded"):
+        model_record("x", source, "embedded")
+    with pytest.raises(InputError, match="grid_tokens is not that of the text format nvarc, expected another model"):
+        model_record("x", source, "nvarc")

@@ -3,11 +3,13 @@
 import json
 import random
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from environments import needs_gpu
+from reference_positions import Reference
 
 from arcfold.jobs.files import InputError
 from arcfold.models.folder import model_record
@@ -57,8 +59,8 @@ def store(folder):
     return Store([read_shard(folder / "easy")], {"easy": 1.0})
 
 
-def new_network(seed=0):
-    network = Network(SHAPE)
+def new_network(seed=0, **shape):
+    network = Network(replace(SHAPE, **shape))
     network.initialize(seed)
     return network
 
@@ -89,24 +91,50 @@ def quiet(line):
 # --- the network --------------------------------------------------------------------------------------------
 
 
-def test_the_network_computes_what_transformers_computes(tmp_path, store):
+@pytest.mark.parametrize("positions_by", ["places", "grids"])
+def test_the_network_computes_what_transformers_computes(tmp_path, store, positions_by):
     from transformers import AutoModelForCausalLM
 
-    network = livened(new_network())
+    network = livened(new_network(positions_by=positions_by))
     save_model(tmp_path / "model", network, dtype=torch.float32)
     stock = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32)
+    assert load_network(tmp_path / "model").shape == network.shape
     batch = Batches(store, BatchSettings(tokens=TOKENS, longest=LONGEST))[0]
-    ids, positions = torch.as_tensor(batch.ids), torch.as_tensor(batch.positions)
+    ids, places = torch.as_tensor(batch.ids), torch.as_tensor(batch.positions)
     attention = make_attention("samples", TOKENS, LONGEST, CPU)
-    attention.update(positions, torch.as_tensor(batch.bounds))
+    attention.update(places, torch.as_tensor(batch.bounds))
     with torch.no_grad():
-        ours = network.logits(ids, positions, attention)
+        ours = network.logits(ids, places if positions_by == "places" else torch.as_tensor(batch.by_grids), attention)
         for start, stop in zip(batch.bounds[:3].tolist(), batch.bounds[1:4].tolist(), strict=True):
             theirs = stock(ids[None, start:stop].long()).logits[0]
             assert (theirs - ours[start:stop]).abs().max() < 1e-4
     assert {name: value.shape for name, value in stock.state_dict().items()} == {
         name: value.shape for name, value in network.state_dict().items()
     }
+
+
+def test_gradients_by_grids_are_those_of_the_vision_models_text_model(tmp_path, store):
+    from transformers import AutoModelForCausalLM
+
+    network = livened(new_network(positions_by="grids"))
+    save_model(tmp_path / "model", network, dtype=torch.float32)
+    reference = Reference(AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32))
+    batch = Batches(store, BatchSettings(tokens=TOKENS, longest=LONGEST))[0]
+    attention = make_attention("samples", TOKENS, LONGEST, CPU)
+    attention.update(torch.as_tensor(batch.positions), torch.as_tensor(batch.bounds))
+    ids, targets = (torch.as_tensor(part).long() for part in (batch.ids, batch.targets))
+    losses, _ = network.losses(ids, targets, torch.as_tensor(batch.by_grids), attention)
+    counted = torch.as_tensor(batch.kinds) == LATER_OUTPUT
+    losses[counted].sum().backward()
+    for start, stop in zip(batch.bounds[:-1].tolist(), batch.bounds[1:].tolist(), strict=True):
+        if counted[start:stop].any():
+            logits = reference(ids[None, start:stop]).logits[0][counted[start:stop]]
+            torch.nn.functional.cross_entropy(
+                logits, targets[start:stop][counted[start:stop]], reduction="sum"
+            ).backward()
+    theirs = dict(reference.named_parameters())
+    for name, parameter in network.named_parameters():
+        torch.testing.assert_close(parameter.grad, theirs[name].grad, rtol=1e-3, atol=1e-4)
 
 
 def test_the_layers_of_a_sample_see_nothing_of_its_neighbours(store):

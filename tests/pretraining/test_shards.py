@@ -9,6 +9,7 @@ import pytest
 from arcfold.arc.tasks import Pair
 from arcfold.arc.text import FORMATS, Codec
 from arcfold.jobs.files import InputError
+from arcfold.models.positions import rule_of
 from arcfold.pretraining.batches import (
     END,
     FIRST_OUTPUT,
@@ -28,6 +29,7 @@ from arcfold.pretraining.batches import (
 )
 from arcfold.pretraining.corpora import CorpusTask, Example
 from arcfold.pretraining.held_out import AnswerStats, make_questions, question_batches
+from arcfold.pretraining.network import Shape
 from arcfold.pretraining.shards import hash_of_shard, pack, read_shard, unpack, write_shard
 
 IDS = {str(n): n for n in range(10)} | {"\n": NEWLINE, "I": INPUT, "O": OUTPUT, "<eos>": END}
@@ -144,12 +146,14 @@ def test_samples_are_written_as_the_codec_writes_them(shards, symmetry, own, sca
         expected.append(expected_tokens([task.examples[n - pair] for n in pairs], sample))
         pair += len(task.examples)
     total = sum(len(one.ids) for one in expected)
+    by_grids = rule_of(Shape(positions_by="grids").to_config())
     batch = assemble(store, samples, 3 * 8192)
     start = 0
     for one, sample in zip(expected, samples, strict=True):
         stop = start + len(one.ids)
         assert batch.ids[start:stop].tolist() == list(one.ids)
         assert batch.positions[start:stop].tolist() == list(range(stop - start))
+        assert batch.by_grids[start:stop].tolist() == by_grids.of_text(one.ids).tolist()
         assert batch.targets[start : stop - 1].tolist() == list(one.ids[1:])
         kinds = batch.kinds[start : stop - 1]
         in_output = {place for output in one.outputs for place in range(output.start, output.stop)}
@@ -164,6 +168,7 @@ def test_samples_are_written_as_the_codec_writes_them(shards, symmetry, own, sca
     assert (batch.ids[total:] == PAD).all()
     assert not batch.kinds[total - 1 :].any()
     assert batch.positions[total:].max() < 512
+    assert not batch.by_grids[total:].any()
     with pytest.raises(InputError, match="for a batch"):
         assemble(store, samples, total - 1)
 

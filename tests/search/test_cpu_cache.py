@@ -51,8 +51,8 @@ def test_a_tree_behind_a_prompt_is_seen_as_it_was_grown(
     with open_decoder(model, length + 100, CpuDecoder, None) as decoder:
         cache, other = decoder.allocate(length), decoder.allocate(4)
         rows: list[torch.Tensor] = []
-        segments = [causal_segment(cache, text, 0, range(length - 1, length), None)]
-        segments.append(causal_segment(other, text[:4], 0, range(0), None))
+        segments = [causal_segment(cache, text, 0, range(length - 1, length), None, decoder.rule)]
+        segments.append(causal_segment(other, text[:4], 0, range(0), None, decoder.rule))
         ways: list[tuple[list[int], list[int]]] = [(list(range(length)), text)]  # places and tokens of each branch
         expected = [text]
         for number in range(branches):
@@ -63,7 +63,7 @@ def test_a_tree_behind_a_prompt_is_seen_as_it_was_grown(
             cut = draws.randint(length, len(places))
             new = draws.choices(range(5), k=draws.randint(1, 4))
             start = cache.length
-            segments.append(causal_segment(cache, new, cut, range(len(new)), np.array(places[:cut])))
+            segments.append(causal_segment(cache, new, cut, range(len(new)), np.array(places[:cut]), decoder.rule))
             expected += [[*tokens[:cut], *new[: end + 1]] for end in range(len(new))]
             ways.append(([*places[:cut], *range(start, start + len(new))], [*tokens[:cut], *new]))
         rows += list(decoder.log_probs(segments))
@@ -85,7 +85,7 @@ def test_tokens_of_one_segment_see_what_its_mask_says(length: int, kv_heads: int
     ways = [(text, [1, 2]), (text, [4]), (text[:-1], [3, 0])]
     with open_decoder(model, length + 10, CpuDecoder, None) as decoder:
         cache = decoder.allocate(length)
-        decoder.log_probs([causal_segment(cache, text, 0, range(length - 1, length), None)])
+        decoder.log_probs([causal_segment(cache, text, 0, range(length - 1, length), None, decoder.rule)])
         start = cache.append(5)
         mask = np.zeros((5, start + 5), dtype=bool)
         begin, tokens, positions = 0, [], []

@@ -19,9 +19,10 @@ def test_segments_of_one_pass_do_not_see_each_other(architecture: str, kv_heads:
     model = tiny_model(architecture, kv_heads=kv_heads)
     texts = [[1, 2, 3, 4], [2, 2], [4, 1, 0, 3, 3, 2]]
     with open_decoder(model, 10, kind, None) as decoder:
-        segments = [
-            causal_segment(decoder.allocate(10), text, 0, range(len(text) - 1, len(text)), None) for text in texts
-        ]
+        segments = []
+        for text in texts:
+            cache, first, last = decoder.allocate(10), decoder.rule.first(text[0]), range(len(text) - 1, len(text))
+            segments.append(causal_segment(cache, text, first, last, None, decoder.rule))
         found = decoder.log_probs(segments)
     for row, text in zip(found, texts, strict=True):
         torch.testing.assert_close(row, torch.tensor(next_log_probs(model, [text])[0]), atol=1e-5, rtol=0)
@@ -32,9 +33,9 @@ def test_a_segment_builds_on_the_places_it_is_told(kind: type[Decoder]) -> None:
     model = tiny_model("qwen3", kv_heads=1)
     with open_decoder(model, 10, kind, None) as decoder:
         cache = decoder.allocate(8)
-        decoder.log_probs([causal_segment(cache, [1, 2, 3], 0, range(2, 3), None)])
-        decoder.log_probs([causal_segment(cache, [0, 0], 3, range(1), None)])  # not seen by what follows
-        found = decoder.log_probs([causal_segment(cache, [4, 1], 3, range(2), np.arange(3))])
+        decoder.log_probs([causal_segment(cache, [1, 2, 3], 0, range(2, 3), None, decoder.rule)])
+        decoder.log_probs([causal_segment(cache, [0, 0], 3, range(1), None, decoder.rule)])  # not seen by what follows
+        found = decoder.log_probs([causal_segment(cache, [4, 1], 3, range(2), np.arange(3), decoder.rule)])
     for row, text in zip(found, [[1, 2, 3, 4], [1, 2, 3, 4, 1]], strict=True):
         torch.testing.assert_close(row, torch.tensor(next_log_probs(model, [text])[0]), atol=1e-5, rtol=0)
 

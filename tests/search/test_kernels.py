@@ -7,6 +7,7 @@ from environments import DEVICE
 from reference_search import next_log_probs
 from tiny_models import ARCHITECTURES, tiny_model
 
+from arcfold.models.positions import MODEL_TYPE
 from arcfold.search import kernels
 from arcfold.search.fusing import fused
 
@@ -75,6 +76,6 @@ def test_a_fused_model_computes_the_same_and_is_restored(architecture: str) -> N
     model = tiny_model(architecture, seed=7, kv_heads=2).to(DEVICE)
     before = next_log_probs(model, [[1, 2, 3, 4, 0, 1]])[0]
     with fused(model) as count:
-        assert count == (9 if architecture == "qwen3" else 5) + 1  # norms, and the rotary embedding
+        assert count == (9 if architecture in ("qwen3", MODEL_TYPE) else 5) + 1  # norms, and the rotary embedding
         assert next_log_probs(model, [[1, 2, 3, 4, 0, 1]])[0] == pytest.approx(before, abs=1e-5)
     assert next_log_probs(model, [[1, 2, 3, 4, 0, 1]])[0] == before

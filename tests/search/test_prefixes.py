@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from arcfold.models.positions import PLACES
 from arcfold.search.prefixes import Chunk, Prefix, RunningQuery, guessed, log_probs_before, padded
 from arcfold.search.replies import Query
 
@@ -14,7 +15,7 @@ def _run(
     prompt: Sequence[int], longest: int = 50, drafts: Sequence[tuple[float, tuple[int, ...]]] = ()
 ) -> RunningQuery:
     cache: Any = None
-    return RunningQuery(0, Query(tuple(prompt), longest), cache, [], 0, list(drafts))
+    return RunningQuery(0, Query(tuple(prompt), longest), cache, [], 0, list(drafts), PLACES)
 
 
 def test_lookup_goes_on_as_the_text_last_did() -> None:
@@ -47,7 +48,8 @@ def test_a_draft_that_begins_otherwise_is_no_guess() -> None:
 def test_log_probs_add_up_along_each_guess() -> None:
     run = _run([0])
     nothing = np.zeros(0, dtype=bool)
-    chunks = [Chunk(run, Prefix((), -1.0, (0,), nothing, (1, 0)), 0), Chunk(run, Prefix((2,), -0.5, (2,), nothing), 3)]
+    guessing, pending = Prefix((), -1.0, (0,), nothing, 0, (1, 0)), Prefix((2,), -0.5, (2,), nothing, 1)
+    chunks = [Chunk(run, guessing, 0, np.arange(3)), Chunk(run, pending, 3, np.arange(1, 2))]
     log_probs = np.array([[-9, -0.25], [-2, -9], [-9, -9], [-9, -9]], dtype=np.float32)
     guesses = guessed(chunks)
     assert guesses.tolist() == [1, 0, -1, -1]

@@ -2,9 +2,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference_positions import Reference, text_of
 from reference_search import reply_log_prob
 from tiny_models import ARCHITECTURES, END, real_prompts, shared_embedded_model, tiny_model, with_lora
 
+from arcfold.models.positions import MODEL_TYPE
 from arcfold.search.rescoring import Progress, reply_log_probs
 
 TOKENS = st.lists(st.integers(0, 4), min_size=1, max_size=6)
@@ -27,6 +29,19 @@ def test_same_as_one_pass_for_each_reply(questions, architecture, kv_heads, tied
     assert [len(values) for values in found] == [len(values) for values in expected]
     for mine, reference in zip(found, expected, strict=True):
         assert mine == pytest.approx(reference, abs=1e-4)
+
+
+@pytest.mark.parametrize("engine", ["cpu", "gpu"])
+def test_positions_by_grids_same_as_passes_of_the_vision_models_text_model(engine: str) -> None:
+    model = tiny_model(MODEL_TYPE, seed=4, kv_heads=2)
+    kinds = model.config.grid_tokens
+    questions = [
+        (text_of(number, 3 + 6 * number, kinds, 5), [text_of(100 * number + n, 1 + n % 9, kinds, 5) for n in range(12)])
+        for number in range(4)
+    ]
+    reference = Reference(model)
+    for (prompt, replies), values in zip(questions, reply_log_probs(model, questions, engine=engine), strict=True):
+        assert values == pytest.approx([reply_log_prob(reference, prompt, reply) for reply in replies], abs=1e-4)
 
 
 def _questions() -> list[tuple[tuple[int, ...], list[tuple[int, ...]]]]:

@@ -5,6 +5,7 @@ from functools import cache
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from reference_positions import Reference, text_of
 from reference_search import Replies, SequentialSearch, brute_force, search_views
 from tiny_models import (
     ARCHITECTURES,
@@ -17,6 +18,7 @@ from tiny_models import (
     with_lora,
 )
 
+from arcfold.models.positions import MODEL_TYPE
 from arcfold.search.search import Found, Progress, Query, Reply, search
 
 ENGINES = ["cpu", "gpu"]
@@ -61,6 +63,34 @@ def test_same_as_brute_force(architecture, seed, kv_heads, tied, queries, min_pr
         assume(all(one.margin > 1e-4 for one in found))
         for query, one in zip(asked, found, strict=True):
             _same(one, brute_force(model, query.prompt, query.longest, 4, min_prob), min_prob, 1e-4)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("seed", [2, 3])
+def test_positions_by_grids_same_as_brute_force_with_the_vision_models_text_model(seed: int, engine: str) -> None:
+    model = tiny_model(MODEL_TYPE, seed=seed, kv_heads=2)
+    prompts = [text_of(10 * seed + number, 4 + 5 * number, model.config.grid_tokens, 5) for number in range(4)]
+    asked = [Query(tuple(prompt), 7) for prompt in prompts]
+
+    def drafts(number: int, reply: Reply) -> Iterable[tuple[int, tuple[int, ...]]]:
+        yield from ((other, reply.tokens) for other in range(len(asked)))
+
+    reference = Reference(model)
+    expected = [brute_force(reference, prompt, 7, 4, 0.01) for prompt in prompts]
+    assert sum(map(len, expected)) > 10
+    for options in ({}, {"drafts": drafts, "groups": [0] * 4, "memory_budget": 4000}):
+        found = search(model, asked, end=4, min_prob=0.01, engine=engine, **options)
+        for one, replies in zip(found, expected, strict=True):
+            _same(one, replies, 0.01, 1e-4)
+
+
+def test_the_sequential_search_by_grids_goes_on_from_its_cache() -> None:
+    model = tiny_model(MODEL_TYPE, seed=2, kv_heads=2)
+    prompt = text_of(3, 12, model.config.grid_tokens, 5)
+    found = SequentialSearch(model, 4, 0.01).search(prompt, 7)
+    expected = brute_force(Reference(model), prompt, 7, 4, 0.01)
+    assert len(expected) > 2
+    assert found == pytest.approx(expected, abs=1e-4)
 
 
 @cache

@@ -4,6 +4,7 @@ import pytest
 import torch
 from environments import DEVICE
 
+from arcfold.models.positions import CELL, MARKER, ONE_GRID, ONE_ROW, OPENING, PLACES, ROW_END, PositionRule
 from arcfold.search import kernels
 from arcfold.search.stepping import (
     COUNT,
@@ -25,7 +26,15 @@ END = 2
 THRESHOLD = Threshold(END, math.log(0.05))
 
 
-def _state(living: int, lanes: int = 16, used: int = 30, hold: bool = False) -> State:
+RULES = {
+    "places": PLACES,
+    "grids": PositionRule([CELL, CELL, MARKER, ROW_END, OPENING, *[CELL, ROW_END, OPENING] * 65]),
+}
+
+
+def _state(
+    living: int, lanes: int = 16, used: int = 30, hold: bool = False, rule: PositionRule = PLACES, vocabulary: int = 5
+) -> State:
     """Two queries with prompts of 5 and 7 tokens, and `living` prefixes of different depths."""
     generator = torch.Generator().manual_seed(3)
     rows = Rows.new(lanes, 6, DEVICE)
@@ -33,6 +42,7 @@ def _state(living: int, lanes: int = 16, used: int = 30, hold: bool = False) -> 
         rows.query[lane] = lane % 2
         rows.depth[lane] = 1 + lane % 5
         rows.token[lane] = lane % 4
+        rows.position[lane] = 7 * ONE_GRID + (lane % 3) * ONE_ROW + lane % 4
         rows.score[lane] = math.log(0.05) + 1.8 + float(torch.rand(1, generator=generator))
         rows.table[lane] = torch.randint(1, 30, (6,), generator=generator)
         rows.text[lane] = torch.randint(0, 5, (6,), generator=generator)
@@ -44,7 +54,8 @@ def _state(living: int, lanes: int = 16, used: int = 30, hold: bool = False) -> 
         torch.full((2,), math.inf, device=DEVICE),
     )
     counters = torch.tensor([living, 0, 0, used, 0, int(hold)], device=DEVICE)
-    return State(rows, Rows.new(lanes + 1, 6, DEVICE), queries, counters)
+    kinds = None if rule.kinds is None else torch.from_numpy(rule.kinds[:vocabulary]).to(DEVICE, torch.int64)
+    return State(rows, Rows.new(lanes + 1, 6, DEVICE), queries, counters, kinds)
 
 
 def _log_probs(rows: int, vocabulary: int = 5) -> torch.Tensor:
@@ -61,23 +72,30 @@ def _living(rows: Rows, count: int) -> list[tuple[int, int, float, list[int], li
     return found
 
 
-def test_a_step_does_what_the_definition_says() -> None:
-    state, log_probs = _state(6), _log_probs(16)
+@pytest.mark.parametrize("name", RULES)
+def test_a_step_does_what_the_definition_says(name: str) -> None:
+    rule = RULES[name]
+    state, log_probs = _state(6, rule=rule), _log_probs(16)
     before = _living(state.rows, 6)
+    positions = state.rows.position.tolist()
     advance(state, 16, 100, log_probs, THRESHOLD)
-    living, ended = [], []
-    for (query, _, score, table, text), values in zip(before, log_probs.double().tolist(), strict=False):
+    living, ended, following = [], [], []
+    for (query, last, score, table, text), position, values in zip(
+        before, positions, log_probs.double().tolist(), strict=False
+    ):
         for token, value in enumerate(values):
             if score + value >= math.log(0.05) and token == END:
                 ended.append((query, score + value, text))
             elif score + value >= math.log(0.05) and len(text) + 1 < (6, 5)[query]:
                 living.append((query, token, score + value, table, [*text, token]))
+                following.append(rule.next(position, last, token))
     assert len(ended) > 1
     assert len(living) > 6
     count = int(state.counters[COUNT])
     found = [(query, token, score, table[:-1], text) for query, token, score, table, text in _living(state.rows, count)]
     assert [one[:2] + one[3:] for one in found] == [one[:2] + one[3:] for one in living]
     assert [one[2] for one in found] == pytest.approx([one[2] for one in living])
+    assert state.rows.position[:count].tolist() == following
     for place, (query, score, text) in enumerate(ended):
         assert int(state.done.query[place]) == query
         assert float(state.done.score[place]) == pytest.approx(score)
@@ -99,10 +117,12 @@ def test_a_step_that_does_not_fit_changes_nothing(why: str) -> None:
 
 
 @pytest.mark.skipif(not kernels.has_triton(DEVICE), reason="needs Triton and a GPU or its interpreter")
+@pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("vocabulary", [5, 200])
 @pytest.mark.parametrize(("living", "rows"), [(0, 4), (1, 1), (6, 16), (16, 16), (300, 512)])
-def test_kernels_same_as_plain_torch(living: int, rows: int, vocabulary: int) -> None:
-    states = [_state(living, lanes=max(rows, 16), used=40) for _ in range(2)]
+def test_kernels_same_as_plain_torch(living: int, rows: int, vocabulary: int, name: str) -> None:
+    lanes = max(rows, 16)
+    states = [_state(living, lanes, 40, rule=RULES[name], vocabulary=vocabulary) for _ in range(2)]
     prepared = prepare(states[0], rows, 5000), prepare_plain(states[1], rows, 5000)
     for fast, plain in zip(*prepared, strict=True):
         assert torch.equal(fast, plain)
@@ -113,6 +133,7 @@ def test_kernels_same_as_plain_torch(living: int, rows: int, vocabulary: int) ->
     torch.testing.assert_close(states[0].queries.margin, states[1].queries.margin)
     count, ended = int(states[0].counters[COUNT]), int(states[0].counters[ENDED])
     assert _living(states[0].rows, count) == _living(states[1].rows, count)
+    assert torch.equal(states[0].rows.position[:count], states[1].rows.position[:count])
     fast, plain = (state.done.first(ended) for state in states)
     for name in ("query", "depth", "score"):
         assert torch.equal(getattr(fast, name), getattr(plain, name))

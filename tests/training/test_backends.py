@@ -17,6 +17,7 @@ from trainings import samples_of, settings_of, train
 
 from arcfold.jobs.files import InputError
 from arcfold.models.base import BaseModel
+from arcfold.models.positions import MODEL_TYPE
 from arcfold.training.backends import choose_backend, packed_refusal
 
 BASE = ROOT / "resources" / "base-15m"
@@ -116,6 +117,17 @@ def test_and_to_trl_where_unsloth_is_not_installed(
     choice = choose_backend("auto", BaseModel.open(folder, **options), gpus=1, longest=100)
     assert choice.backend == "trl"
     assert said in choice.why
+
+
+def test_unsloth_is_refused_for_positions_by_grids_and_auto_takes_packed_or_trl(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = folder_of(tiny_model(MODEL_TYPE, vocabulary=16), tmp_path / "model")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with pytest.raises(InputError, match="unsloth computes no positions by grids"):
+        choose(folder, "unsloth")
+    assert choose(folder) == "packed"
+    assert choose(folder, quantization="4bit") == "trl"
 
 
 @pytest.mark.parametrize("sliding", [{"use_sliding_window": False}, {"sliding_window": None}, {"sliding_window": 100}])

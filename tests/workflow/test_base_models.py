@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 
-SHAPE = {"layers": 1, "width": 32, "hidden": 64, "heads": 1, "head_size": 32}
+SHAPE = {"layers": 1, "width": 32, "hidden": 64, "heads": 1, "head_size": 32, "positions_by": "grids"}
 BATCHES = {"tokens": 4096, "longest": 2048}
 RECIPES = {
     "corpora": {
@@ -55,6 +55,8 @@ def test_a_base_model_is_a_target_like_any_other(fresh):
     assert tiny["adapted"][0]["to"] == "made"
     card = fresh.path("results/base_model/tiny/README.md").read_text()
     assert "archived.zip" in card
+    assert "refuse it. Weights have the names and shapes of Qwen3" in card
+    assert fresh.read("results/base_model/tiny/config.json")["model_type"] == "arcfold_qwen3"
     shard = fresh.read("results/corpora/archived/shard.json")
     assert shard["provenance"]["inputs"]["archive"][:16] in card
     assert shard["n_tasks"] == 4

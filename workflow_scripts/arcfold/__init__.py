@@ -11,5 +11,10 @@ each other (`make lint` checks it):
     jobs                             files, devices, provenance: what every job needs
 
 Put a new idea into the lowest package that has what it needs. Nothing here knows Snakemake, and importing a
-package imports no module of it, so that a job can lease its device before torch is loaded.
+package imports no module of it, so that a job can lease its device before torch is loaded. Only this one does a thing
+when it is imported: transformers will know our model class (`models.registration`), should anybody import it.
 """
+
+from arcfold.models.registration import register
+
+register()

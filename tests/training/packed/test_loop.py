@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from environments import needs_gpu, needs_trl_on_a_cpu
+from reference_positions import Reference, text_of
 from tiny_models import ARCHITECTURES, EMBEDDED, tiny_model
 from torch import Tensor
 from trainings import ALL, LINEAR, model_of, samples_of, settings_of, train
@@ -19,6 +20,7 @@ from arcfold.jobs.files import InputError
 from arcfold.models.base import BaseModel
 from arcfold.models.lora import fresh_weights, make_spec, save_adapter
 from arcfold.models.plain import load_plain
+from arcfold.models.positions import MODEL_TYPE
 from arcfold.training.job import Job, Outcome, Progress, Sample, determinism, make_schedule
 from arcfold.training.packed.buckets import Shape
 from arcfold.training.packed.kernels import (
@@ -38,7 +40,7 @@ from arcfold.training.packed.rows import Row, Rows, row_of
 BASE_RECORD = {"name": "tiny", "hash": "0123"}
 
 
-def network_of(model: Any, targets: tuple[str, ...] = ALL, longest: int = 64) -> tuple[Network, Any, dict[str, Tensor]]:
+def network_of(model: Any, targets: tuple[str, ...] = ALL) -> tuple[Network, Any, dict[str, Tensor]]:
     """A network with random LoRA matrices, its spec and its weights."""
     spec = make_spec(model, rank=3, alpha=5, rslora=True, targets=targets)
     generator = torch.Generator().manual_seed(1)
@@ -46,12 +48,13 @@ def network_of(model: Any, targets: tuple[str, ...] = ALL, longest: int = 64) ->
         key: tensor + 0.2 * torch.randn(tensor.shape, generator=generator)
         for key, tensor in fresh_weights(model, spec, seed=1).items()
     }
-    return Network(model, spec, weights, longest), spec, weights
+    return Network(model, spec, weights), spec, weights
 
 
-def row_with(samples: list[Sample], shape: Shape | None = None, device: str = "cpu") -> Row:
-    """All samples as one row, as large as `shape` or as they are."""
-    rows, count = Rows(samples), len(samples)
+def row_with(network: Network, samples: list[Sample], shape: Shape | None = None, device: str = "cpu") -> Row:
+    """All samples as one row for the network, as large as `shape` or as they are."""
+    rows, count = Rows(samples, network.rule), len(samples)
+    network.turn_by(rows.distinct)
     shape = shape or rows.shape(0, count)
     packed = torch.from_numpy(rows.pack(0, count, shape, rows.label_tokens(0, count)))
     return row_of(packed.to(device), shape, rows.pieces(0, count, shape))
@@ -62,7 +65,7 @@ def gradients_of(
 ) -> tuple[float, dict[str, Tensor]]:
     """Loss and gradients of a row, by the keys of an adapter file."""
     with torch.no_grad():
-        loss = network.loss_and_gradients(row_with(samples, shape))
+        loss = network.loss_and_gradients(row_with(network, samples, shape))
         masters = [flat.master.clone() for flat in network.flats()]
         for flat in network.flats():
             flat.master.copy_(flat.grad)
@@ -81,7 +84,7 @@ def gradients_of_peft(model: Any, spec: Any, weights: dict[str, Tensor], samples
     adapted = PeftModel.from_pretrained(copy.deepcopy(model), folder, is_trainable=True)
     total = torch.zeros(())
     for sample in samples:
-        logits = adapted(torch.from_numpy(sample.input_ids)[None]).logits[0, :-1]
+        logits = adapted(input_ids=torch.from_numpy(sample.input_ids)[None]).logits[0, :-1]
         total = total + F.cross_entropy(
             logits, torch.from_numpy(sample.labels)[1:].long(), ignore_index=-100, reduction="sum"
         )
@@ -108,6 +111,19 @@ def test_gradients_are_those_of_autograd(architecture: str, tied: bool, tmp_path
     expected, theirs = gradients_of_peft(model, spec, weights, samples, tmp_path / "a")
     assert loss == pytest.approx(expected, rel=1e-5)
     assert ours.keys() == theirs.keys()
+    for key in ours:
+        torch.testing.assert_close(ours[key], theirs[key], rtol=1e-3, atol=1e-5)
+
+
+def test_gradients_by_grids_are_those_of_the_vision_models_text_model(tmp_path: Path) -> None:
+    model = tiny_model(MODEL_TYPE, seed=14, vocabulary=16, kv_heads=2)
+    texts = [text_of(seed, 20 + 7 * seed, model.config.grid_tokens, 16) for seed in range(4)]
+    samples = [Sample(tuple(text), (-100, *text[1:])) for text in texts]
+    network, spec, weights = network_of(model)
+    loss, ours = gradients_of(network, samples)
+    network.release()
+    expected, theirs = gradients_of_peft(Reference(model), spec, weights, samples, tmp_path / "a")
+    assert loss == pytest.approx(expected, rel=1e-5)
     for key in ours:
         torch.testing.assert_close(ours[key], theirs[key], rtol=1e-3, atol=1e-5)
 
@@ -294,7 +310,9 @@ def test_adamw() -> None:
 
 
 def test_attention_stays_inside_a_sample() -> None:
-    row = row_with([Sample((1,) * n, (-100,) * (n - 1) + (1,)) for n in (2, 5, 3)])
+    rows = Rows([Sample((1,) * n, (-100,) * (n - 1) + (1,)) for n in (2, 5, 3)])
+    shape = rows.shape(0, 3)
+    row = row_of(torch.from_numpy(rows.pack(0, 3, shape, 3)), shape, rows.pieces(0, 3, shape))
     q, k, v = torch.randn(10, 4, 8), torch.randn(10, 2, 8), torch.randn(10, 2, 8)
     sample = torch.repeat_interleave(torch.arange(3), torch.tensor(row.lengths))
     allowed = (sample[:, None] == sample) & torch.ones(10, 10).tril().bool()
@@ -338,7 +356,7 @@ def run_loop(samples: list[Sample], settings: Any, padded: bool) -> Outcome:
     spec = make_spec(model, rank=4, alpha=4, rslora=True, targets=ALL)
     schedule, start = make_schedule(len(samples), settings), fresh_weights(model, spec, seed=3)
     job = Job(tuple(samples), settings, schedule, spec, start, None, 1e9, Progress(schedule.steps, False))
-    network = Network(model, spec, start, max(len(sample.input_ids) for sample in samples))
+    network = Network(model, spec, start)
     try:
         return Loop(network, job, 0.0, padded).run()
     finally:
@@ -370,6 +388,16 @@ def test_the_padded_form_agrees_with_trl(tmp_path: Path) -> None:
     assert outcome.losses == pytest.approx(report["losses"], rel=1e-4)
 
 
+@needs_trl_on_a_cpu
+def test_positions_by_grids_are_trained_as_by_trl(tmp_path: Path) -> None:
+    model = tiny_model(MODEL_TYPE, seed=12, vocabulary=16)
+    reports = [
+        train(tmp_path / backend, samples_of(12), settings_of(), copy.deepcopy(model), backend=backend)
+        for backend in ("trl", "packed")
+    ]
+    assert reports[1]["losses"] == pytest.approx(reports[0]["losses"], rel=1e-4)
+
+
 @needs_gpu
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_the_gpu_computes_what_the_cpu_computes(architecture: str) -> None:
@@ -380,7 +408,7 @@ def test_the_gpu_computes_what_the_cpu_computes(architecture: str) -> None:
     loss, expected = gradients_of(network, samples)
     on_gpu, _, _ = network_of(copy.deepcopy(model).to("cuda", torch.bfloat16), ("q_proj", "up_proj", "down_proj"))
     with torch.no_grad():
-        again = on_gpu.loss_and_gradients(row_with(samples, device="cuda"))
+        again = on_gpu.loss_and_gradients(row_with(on_gpu, samples, device="cuda"))
         on_gpu.lora.master.copy_(on_gpu.lora.grad)
     ours = on_gpu.export()
     assert float(again) == pytest.approx(loss, rel=3e-2)
@@ -397,7 +425,7 @@ def test_graphs_give_the_bytes_of_kernels_launched_one_by_one() -> None:
         spec = make_spec(model, rank=8, alpha=8, rslora=True, targets=ALL)
         schedule, start = make_schedule(len(samples), settings), fresh_weights(model, spec, seed=3)
         job = Job(tuple(samples), settings, schedule, spec, start, None, 1e9, Progress(schedule.steps, False))
-        loop = Loop(Network(model, spec, start, 400), job, 0.0, padded=True)
+        loop = Loop(Network(model, spec, start), job, 0.0, padded=True)
         assert loop.graphs is not None
         loop.graphs.failed = not captured
         with determinism(settings, torch.device("cuda"), strict=True):

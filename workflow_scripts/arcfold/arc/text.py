@@ -22,6 +22,8 @@ class TextFormat:
     padding: a token that the format's models pad with; it stands in no prompt
     end_is_eos: the reply ends with the model's own end-of-sequence token, whatever its text is; the
         last of `after_output` is then only its name here
+    opening: the markers that open a grid, where the format's tokens have three positions, the number of the grid,
+        the row and the column (`models.positions`); () where they have none
     """
 
     start: tuple[str, ...]
@@ -30,6 +32,7 @@ class TextFormat:
     after_output: tuple[str, ...]
     padding: str | None = None
     end_is_eos: bool = False
+    opening: tuple[str, ...] = ()
 
     @property
     def end(self) -> str:
@@ -52,13 +55,19 @@ _LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghjklmnpqrstuvwxyz"
 
 FORMATS: dict[str, TextFormat] = {
     # the embedded model's card
-    "embedded": TextFormat((), ("I",), (NEWLINE, "O"), (NEWLINE, "<eos>"), end_is_eos=True),
+    "embedded": TextFormat((), ("I",), (NEWLINE, "O"), (NEWLINE, "<eos>"), end_is_eos=True, opening=("I", "O")),
     # the ARChitects' 2024 models: letters once at the start (neither I nor O, neither i nor o), then I…, +/-=O…;
     # the end is </s> in the 8 B model (Mistral-NeMo-Minitron) and another one in the 3 B model (Llama 3.2)
     "architects": TextFormat(
-        tuple(_LETTERS), ("I",), (NEWLINE, "+", "/", "-", "=", "O"), (NEWLINE, "</s>"), end_is_eos=True
+        tuple(_LETTERS),
+        ("I",),
+        (NEWLINE, "+", "/", "-", "=", "O"),
+        (NEWLINE, "</s>"),
+        end_is_eos=True,
+        opening=("I", "O"),
     ),
-    # NVARC 2025, Qwen3 with 16 tokens: a chat turn for each grid, and no newline between turns
+    # NVARC 2025, Qwen3 with 16 tokens: a chat turn for each grid, and no newline between turns; its newline ends a
+    # marker too, so that a token alone does not say where a row ends
     "nvarc": TextFormat(
         (),
         ("<|im_start|>", "user", NEWLINE),
@@ -101,6 +110,12 @@ class Codec:
     @property
     def longest_reply(self) -> int:
         return self.format.longest_reply
+
+    def grid_tokens(self) -> dict[str, list[int]] | None:
+        """The ids of the cells, of what ends a row and of what opens a grid; None where tokens have one position."""
+        if not self.format.opening:
+            return None
+        return {"cells": self._cells, "row_end": [self.ids[NEWLINE]], "opening": self._ids(self.format.opening)}
 
     @cached_property
     def _cells(self) -> list[int]:

@@ -20,7 +20,9 @@ from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
-SCHEMAS = Path(__file__).resolve().parents[3] / "schemas"
+_CLONE, _PACKAGE = Path(__file__).resolve().parents[3] / "schemas", Path(__file__).resolve().parents[1] / "schemas"
+SCHEMAS = _PACKAGE if _PACKAGE.is_dir() else _CLONE
+"""Where the schemas lie: in the clone beside the scripts, or in the package where that was installed."""
 LARGE = 16 * 2**20
 """Bytes from which on a process hashes a file once, and then goes by its size and times: base weights above all."""
 

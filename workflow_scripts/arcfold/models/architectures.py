@@ -1,4 +1,4 @@
-"""Which linear layers a model has, as far as the `model_type` in its config.json tells, without loading anything."""
+"""What the `model_type` in a config.json tells without loading anything: linear layers, and what computes the model."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from arcfold.jobs.files import InputError, shortened
+from arcfold.models.positions import MODEL_TYPE
 
 EMBEDDINGS = ("embed_tokens", "lm_head")
 """What is trained as full matrices."""
@@ -16,7 +17,8 @@ _ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 _SEPARATE = (*_ATTENTION, "gate_proj", "up_proj", "down_proj")
 _JOINED = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
 LINEAR_LAYERS = {
-    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "smollm3"), _SEPARATE),
+    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", MODEL_TYPE), _SEPARATE),
+    **dict.fromkeys(("gemma", "gemma2", "gemma3_text", "smollm3"), _SEPARATE),
     "phi3": _JOINED,
 }
 """By `model_type`: the last part of the names of all linear layers but the output head."""
@@ -37,6 +39,19 @@ def check_targets(targets: Sequence[str], folder: str | Path) -> None:
                 f"{shortened(name)!r} is no linear layer of {folder}, a {kind} model{guess}, "
                 f"expected some of {', '.join((*known, *EMBEDDINGS))}"
             )
+
+
+def check_backend(backend: str, folder: str | Path) -> None:
+    """Raises InputError for a backend that does not compute the model in the folder, as far as its type tells."""
+    refuse_unsloth(backend, _model_type(folder))
+
+
+def refuse_unsloth(backend: str, kind: str | None) -> None:
+    """Raises InputError for Unsloth and a model whose positions it does not compute."""
+    if backend == "unsloth" and kind == MODEL_TYPE:
+        raise InputError(
+            f"unsloth computes no positions by grids ({MODEL_TYPE}), expected backend: auto, packed or trl"
+        )
 
 
 def _model_type(folder: str | Path) -> str | None:

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from arcfold.arc.text import FORMATS, Codec
 from arcfold.jobs.checksums import check_own_sums
 from arcfold.jobs.files import InputError, check_schema, hash_of_file, hash_of_files, read_json
+from arcfold.models.positions import GRID_TOKENS, MODEL_TYPE, rule_of
 from arcfold.models.tokenizer import MODEL_SETTINGS, TOKENIZER, TOKENIZER_SETTINGS, ModelTokenizer
 from arcfold.models.weights import CONFIG, WEIGHTS, WEIGHTS_INDEX, check_weights, weight_files
 
@@ -45,6 +47,11 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     return config
 
 
+def is_ours(folder: str | Path) -> bool:
+    """Whether a model is of the type of this library, which stock programs refuse."""
+    return bool(read_config(folder).get("model_type") == MODEL_TYPE)
+
+
 def how_to_get(name: str, entry: Mapping[str, Any]) -> str:
     """What a user without the weights of a model can do, as the rest of a line.
 
@@ -63,12 +70,25 @@ def how_to_get(name: str, entry: Mapping[str, Any]) -> str:
     )
 
 
+def _check_positions(place: str, config: Mapping[str, Any], expected: Any, text_format: str) -> None:
+    """Whether a model with positions by grids counts the grids of the text format, whose `grid_tokens` are expected."""
+    try:
+        by_grids = rule_of(config).by_grids
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from None
+    if by_grids and config[GRID_TOKENS] != expected:
+        raise InputError(
+            f"{place}: {GRID_TOKENS} is not that of the text format {text_format}, expected "
+            f"{'another model, as it has none' if expected is None else expected}"
+        )
+
+
 def model_record(name: str, folder: str | Path, text_format: str) -> dict[str, Any]:
     """What later steps need to know of a base model: its content hash and the ids of its text format.
 
     Raises InputError for a folder that is none, a file that is not as the folder's own SHA256SUMS says (if it
-    has one), a tokenizer without the format's tokens, a vocabulary that the ids do not fit, and weights that are
-    not config.json's, or not finite.
+    has one), a tokenizer without the format's tokens, a vocabulary that the ids do not fit, positions that are
+    not those of the format, and weights that are not config.json's, or not finite.
     """
     files = model_files(folder)
     check_own_sums(Path(folder), files)
@@ -78,6 +98,7 @@ def model_record(name: str, folder: str | Path, text_format: str) -> dict[str, A
     largest = max(*ids.values(), *tokenizer.head)
     if largest >= config["vocab_size"]:
         raise InputError(f"{folder}: token id {largest} with a vocabulary of {config['vocab_size']}")
+    _check_positions(f"{folder}/{CONFIG}", config, Codec(FORMATS[text_format], ids).grid_tokens(), text_format)
     check_weights(folder, config)
     return {
         "name": name,

@@ -21,6 +21,7 @@ from arcfold.jobs.files import InputError
 from arcfold.models.base import BaseModel
 from arcfold.models.folder import model_files
 from arcfold.models.passes import Pass
+from arcfold.models.positions import AXIS_MASK, GRID_TOKENS, MODEL_TYPE, axis_shifts, axis_values, rule_of
 from arcfold.models.weights import stored_tensors, weight_files
 
 _NEEDED = (
@@ -29,7 +30,15 @@ _NEEDED = (
 )  # fmt: skip
 _SIZES = ("intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim")
 """Of which some models have one for each layer."""
-_NEEDED_BY = {"llama": (), "mistral": ("sliding_window",), "qwen2": (), "qwen3": ("head_dim",)}
+_NEEDED_BY = {
+    "llama": (),
+    "mistral": ("sliding_window",),
+    "qwen2": (),
+    "qwen3": ("head_dim",),
+    MODEL_TYPE: ("head_dim", GRID_TOKENS),
+}
+_WITHOUT_WINDOW = ("qwen2", "qwen3", MODEL_TYPE)
+"""Models that use the window of their config.json only where it says so."""
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _HEAD, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
@@ -73,7 +82,7 @@ def load_plain(base: BaseModel, device: torch.device) -> PlainModel:
         setattr(module, key, nn.Parameter(loaded[name], requires_grad=False))
     if base.config["tie_word_embeddings"]:
         model.lm_head.weight = model.model.embed_tokens.weight
-    model.model.rotary_emb.inverse = _inverse_frequencies(base.config).to(device)
+    model.model.rotary_emb.prepare(_inverse_frequencies(base.config).to(device), number_type)
     return model.eval()
 
 
@@ -95,7 +104,7 @@ class PlainModel(nn.Module):
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
         self.config = PlainConfig(**config)
-        if config["model_type"].startswith("qwen") and not config.get("use_sliding_window", False):
+        if config["model_type"] in _WITHOUT_WINDOW and not config.get("use_sliding_window", False):
             self.config.sliding_window = None
         self.config.rope_parameters = _rope(config)
         self.model = _Decoder(config)
@@ -150,7 +159,7 @@ class _Decoder(nn.Module):
         self.embed_tokens = nn.Embedding(*size, _weight=_empty(*size))
         self.layers = nn.ModuleList(PlainLayer(config, i) for i in range(config["num_hidden_layers"]))
         self.norm = _Norm(config["hidden_size"], config["rms_norm_eps"])
-        self.rotary_emb = _Rotary()
+        self.rotary_emb: _Rotary = _GridRotary() if rule_of(config).by_grids else _Rotary()
 
     def forward(self, ids: Tensor, positions: Tensor, arcfold: Pass) -> Tensor:
         """(1, T, W) behind the last norm."""
@@ -201,7 +210,7 @@ class _Attention(nn.Module):
         biased = _biased_projections(config)
         for name, (inputs, outputs) in sizes.items():
             self.add_module(name, _linear(inputs, outputs, bias=name in biased))
-        self.normed = config["model_type"] == "qwen3"
+        self.normed = config["model_type"] in ("qwen3", MODEL_TYPE)
         if self.normed:
             epsilon = config["rms_norm_eps"]
             self.q_norm, self.k_norm = _Norm(self.head_dim, epsilon), _Norm(self.head_dim, epsilon)
@@ -256,10 +265,30 @@ class _Rotary(nn.Module):
 
     inverse: Tensor
 
+    def prepare(self, inverse: Tensor, number_type: torch.dtype) -> None:
+        """inverse: (E / 2,) angle of each pair of numbers per position; number_type: what the model computes in"""
+        self.inverse = inverse
+
     def forward(self, like: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         angles = positions[..., None].float() * self.inverse
         angles = torch.cat([angles, angles], dim=-1)
         return angles.cos().to(like.dtype), angles.sin().to(like.dtype)
+
+
+class _GridRotary(_Rotary):
+    """The same of positions by grids; they are looked up, which takes a GPU fewer kernels than computing them."""
+
+    def prepare(self, inverse: Tensor, number_type: torch.dtype) -> None:
+        super().prepare(inverse, number_type)
+        angles = torch.arange(AXIS_MASK + 1, device=inverse.device)[:, None].float() * torch.cat([inverse, inverse])
+        # (values of an axis, E) each
+        self.tables = {dtype: (angles.cos().to(dtype), angles.sin().to(dtype)) for dtype in (number_type, torch.float)}
+
+    def forward(self, like: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        cos, sin = self.tables[like.dtype]
+        values = axis_values(positions, axis_shifts(cos.shape[1], positions.device))
+        flat = values.flatten(0, -2)
+        return cos.gather(0, flat).view(values.shape), sin.gather(0, flat).view(values.shape)
 
 
 def apply_rotary_pos_emb(query: Tensor, key: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,6 +21,7 @@ from typing import IO, Any
 from arcfold.arc.text import FORMATS
 from arcfold.jobs.files import InputError, new_folder, read_json, write_json
 from arcfold.models.folder import model_files, read_config
+from arcfold.models.positions import GRID_TOKENS
 from arcfold.models.tokenizer import SPECIAL, TOKENIZER, ModelTokenizer, byte_level
 from arcfold.models.weights import EMBEDDING, WEIGHTS_INDEX, read_header, stored_tensors, weight_files
 
@@ -187,6 +188,10 @@ def _write_configs(
     source: Path, folder: Path, config: dict[str, Any], tokenizer: ModelTokenizer, new_ids: Mapping[int, int]
 ) -> None:
     changed = _with_new_ids(config, new_ids, source / "config.json") | {"vocab_size": len(new_ids)}
+    if GRID_TOKENS in config:
+        changed[GRID_TOKENS] = {
+            kind: [new_ids[number] for number in ids if number in new_ids] for kind, ids in config[GRID_TOKENS].items()
+        }
     for key in SPECIAL:
         # a key that is not there stands for the architecture's own default, an id of the old vocabulary
         if f"{key}_id" not in config:

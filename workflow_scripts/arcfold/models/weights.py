@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 
 from arcfold.jobs.files import InputError, parse_json, read_json
+from arcfold.models.positions import MODEL_TYPE
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 EMBEDDING = "model.embed_tokens.weight"
 
-LLAMA_LIKE = ("llama", "mistral", "qwen2", "qwen3")
+LLAMA_LIKE = ("llama", "mistral", "qwen2", "qwen3", MODEL_TYPE)
 """The values of model_type whose tensors have the names and shapes that this library knows."""
 
 _LARGEST_HEADER = 2**27

@@ -5,6 +5,6 @@ Corpora come in (`corpora`, `collecting`, `families`), without the tasks that mo
 `network` in a `loop` and measures it on `held_out` tasks, now and then and, adapted to them, at the end
 (`adapting_score`); a folder with weights, tokenizer, curve and card goes out (`base_folder`, `model_card`). A new
 corpus, family, size, optimizer or schedule belongs here. What must stay: no model is trained on an evaluation
-or a development task, a batch depends on seed, rank and number alone, and the folder is stock Qwen3. This
-package imports `arc`, `models` and `jobs`, and nothing of `search` or `training`.
+or a development task, a batch depends on seed, rank and number alone, and the folder is stock Qwen3, or Qwen3
+with positions by grids. This package imports `arc`, `models` and `jobs`, and nothing of `search` or `training`.
 """

@@ -17,6 +17,7 @@ it stands; / is a row's end, E an output's, . padding (symmetry 1, a mirror, wou
     kinds       0 0 0 0 2 2 2 3 3 3 3 3 3 3 3 1 1 1 0 0 0 0 0 0
     positions   0 to 18, then 0 to 4: padding is a sample of its own
     bounds      0 19 24 24
+    by_grids    of the second I grid 3, row 0, column 0; of the / behind 5 6 grid 3, row 2, column 2; of padding 0
 
 Shapes: T tokens of a batch, G grids of a batch, S samples of a batch.
 """
@@ -31,10 +32,14 @@ import numpy as np
 
 from arcfold.arc.tasks import N_COLOURS
 from arcfold.jobs.files import InputError
+from arcfold.models.positions import ONE_GRID, ONE_ROW
 from arcfold.pretraining.shards import Shard
 
 NEWLINE, INPUT, OUTPUT, END, PAD = 10, 11, 12, 13, 14
 VOCABULARY = 16
+
+GRID_TOKENS = {"cells": list(range(N_COLOURS)), "row_end": [NEWLINE], "opening": [INPUT, OUTPUT]}
+"""What `text.Codec.grid_tokens` gives for these ids."""
 
 NO_LOSS, LATER_OUTPUT, FIRST_OUTPUT, LATER_INPUT = range(4)
 """What a token's target is, for the loss: nothing, or a token of an output behind the first pair, of the
@@ -73,6 +78,8 @@ class Batch(NamedTuple):
     """(T,) uint8: NO_LOSS, LATER_OUTPUT, FIRST_OUTPUT or LATER_INPUT of each target."""
     positions: np.ndarray
     """(T,) int32: place in its sample."""
+    by_grids: np.ndarray
+    """(T,) int64: position by grids in its sample (`models.positions`); 0 for padding."""
     bounds: np.ndarray
     """(2 most_samples(T) + 2,) int32: where each sample begins, each 512 tokens of padding too; T from there on."""
 
@@ -248,7 +255,8 @@ def assemble(store: Store, samples: Sequence[Sample], tokens: int) -> Batch:
         cell_row, cell_column = row // scale[grid_of], column // scale[grid_of]
     else:
         cell_row, cell_column = row, column
-    is_cell = (offset >= 0) & (column < width - 1) & (row < rows.astype(np.int32)[grid_of])
+    in_rows = (offset >= 0) & (row < rows.astype(np.int32)[grid_of])  # cells and row ends
+    is_cell = in_rows & (column < width - 1)
     # two cells in a byte, the first in the lower half
     source = np.where(is_cell, base[grid_of] + cell_row * down[grid_of] + cell_column * right[grid_of], 0)
     colour = (store.cells[source >> 1] >> ((source & 1) << 2).astype(np.uint8)) & 15
@@ -259,6 +267,9 @@ def assemble(store: Store, samples: Sequence[Sample], tokens: int) -> Batch:
     ids[:total] = np.where(is_cell, painted, NEWLINE)
     ids[starts] = np.where(is_output, OUTPUT, INPUT)
     ids[(starts + lengths - 1)[is_output]] = END
+
+    by_grids = np.zeros(tokens, np.int64)
+    by_grids[:total] = ((1 + place) * ONE_GRID)[grid_of] + np.where(in_rows, (1 + row) * ONE_ROW + column, 0)
 
     # what each token is, as the target of the one before it: an input's rows up to and including the
     # marker that ends them, an output's rows and what ends them
@@ -279,7 +290,7 @@ def assemble(store: Store, samples: Sequence[Sample], tokens: int) -> Batch:
     bounds[: len(begins)] = begins
     positions = np.arange(tokens, dtype=np.int32)
     positions -= np.repeat(begins, np.diff(np.append(begins, tokens))).astype(np.int32)
-    return Batch(ids, targets, kind[1:], positions, bounds)
+    return Batch(ids, targets, kind[1:], positions, by_grids, bounds)
 
 
 _View = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]

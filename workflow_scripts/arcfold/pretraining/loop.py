@@ -247,8 +247,9 @@ class Pretraining:
         return losses.detach().float().cpu().numpy(), right.cpu().numpy()
 
     def _forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        ids, targets, _, positions, bounds = (torch.as_tensor(part) for part in batch)
-        self.attention.update(positions, bounds)
+        ids, targets, _, places, by_grids, bounds = (torch.as_tensor(part) for part in batch)
+        self.attention.update(places, bounds)
+        positions = by_grids if self.network.shape.by_grids else places
         return self.network.losses(ids, targets, positions, self.attention)
 
     def take_step(self, batch: Batch, scale: float) -> Tensor:

@@ -13,6 +13,22 @@ _FORMAT = (
 )
 
 
+_POSITIONS = (
+    "**Positions.** A token has three: the number of its grid in the text, its row and its column, which turn the "
+    "rotary frequencies in turn (the first by the grid, the second by the row, the third by the column, and so on). "
+    "They follow from the tokens alone: `I` and `O` open a grid, markers stand at row 0 and column 0, the first row is "
+    "1, and a row's `\\n` has the column behind its last cell."
+)
+_PROGRAMS = (
+    "**What loads it.** The workflow that made it: training with `packed` and `trl`, search, rescoring. transformers "
+    "behind `import arcfold` (`pip install .` in the workflow's folder, no remote code): then `AutoModelForCausalLM` "
+    "loads it, `generate` works with and without a cache, and peft and trl train it. **What does not:** transformers "
+    "alone, Unsloth, vLLM, llama.cpp and every other program that does not know the `model_type` `arcfold_qwen3`: they "
+    "refuse it. Weights have the names and shapes of Qwen3: with `model_type` changed to `qwen3` they would load "
+    "and compute nonsense. `AutoTokenizer` needs nothing but the tokenizer's files."
+)
+
+
 def card(name: str, report: Mapping[str, Any], corpora: Sequence[Mapping[str, Any]]) -> str:
     """The text of README.md.
 
@@ -20,12 +36,15 @@ def card(name: str, report: Mapping[str, Any], corpora: Sequence[Mapping[str, An
     corpora: what the shard.json of each corpus says, in the order of the mixture
     """
     shape, progress, batches = report["shape"], report["progress"], report["batches"]
+    by_grids = shape["positions_by"] == "grids"
     parts = [
         f"# {name}: a small language model for ARC",
-        f"A stock `Qwen3ForCausalLM` of {report['parameters']:,} parameters: {shape['layers']} layers, width "
-        f"{shape['width']}, {shape['heads']} heads of {shape['head_size']}, {shape['positions']} positions (RoPE theta "
-        f"{shape['rope_theta']:g}), 16 tokens. It loads with `AutoModelForCausalLM` and `AutoTokenizer`, offline, and "
-        "is meant to be adapted to a task before it is asked.",
+        f"A {'Qwen3' if by_grids else 'stock `Qwen3ForCausalLM`'} of {report['parameters']:,} parameters: "
+        f"{shape['layers']} layers, width {shape['width']}, {shape['heads']} heads of {shape['head_size']}, "
+        f"{shape['positions']} positions (RoPE theta {shape['rope_theta']:g}), 16 tokens. "
+        + ("It " if by_grids else "It loads with `AutoModelForCausalLM` and `AutoTokenizer`, offline, and ")
+        + "is meant to be adapted to a task before it is asked.",
+        *((_POSITIONS, _PROGRAMS) if by_grids else ()),
         f"**Text format.** {_FORMAT}",
         f"**Training.** {progress['tokens']:,} tokens in {progress['steps']:,} steps and {progress['seconds']:,.0f} s, "
         f"{_devices(report)}. Each sample is one task in one of the 8 symmetries and one of the 10! colour "

@@ -1,8 +1,9 @@
-"""The network of a base model while it is trained: stock Qwen3, written out for packed batches.
+"""The network of a base model while it is trained: Qwen3, written out for packed batches.
 
-The parameters carry the names and shapes of transformers' `Qwen3ForCausalLM`, so that the weights are
-saved as they are and load there; a test holds both to the same logits. Parameters are float32; products
-are computed in the number type of the run. q, k, v and gate, up are one product each.
+The parameters carry the names and shapes of transformers' `Qwen3ForCausalLM`, so that the weights are saved as
+they are and load there, with positions by grids in our class of it; a test holds both to the same logits.
+Parameters are float32; products are computed in the number type of the run. q, k, v and gate, up are one
+product each.
 
 A batch of T = 1024 tokens in the default shape (W = 384, 6 heads of 64, 1024 hidden numbers, V = 16):
 ids (1024,), x (1024, 384), q k v (1024, 3, 6, 64), mixed (1024, 384), gate and up (1024, 2048), x again,
@@ -27,8 +28,10 @@ from torch import Tensor, nn
 
 from arcfold.jobs.caches import keep_compiled_code_private
 from arcfold.jobs.files import InputError
+from arcfold.models.positions import AXIS_MASK, MODEL_TYPE, axis_shifts, axis_values, rope_keys, rule_of
+from arcfold.models.positions import GRID_TOKENS as TABLE
 from arcfold.pretraining.attention import Attention
-from arcfold.pretraining.batches import END, PAD, VOCABULARY
+from arcfold.pretraining.batches import END, GRID_TOKENS, PAD, VOCABULARY
 
 
 @dataclass(frozen=True)
@@ -42,13 +45,24 @@ class Shape:
     heads: int = 6
     head_size: int = 64
     positions: int = 8192
+    """Tokens of the longest sequence."""
     rope_theta: float = 100000.0
+    positions_by: str = "places"
+    """What heads are turned by: places in the sample, or grids (`models.positions`)."""
+
+    @property
+    def by_grids(self) -> bool:
+        return self.positions_by == "grids"
 
     def to_config(self) -> dict[str, Any]:
-        """The `config.json` that transformers loads."""
+        """The `config.json` that transformers loads; with positions by grids, where `arcfold` is imported."""
+        rope: dict[str, Any] = {"rope_theta": self.rope_theta, "rope_type": "default"}
+        own: dict[str, Any] = {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3"}
+        if self.by_grids:
+            rope |= rope_keys(self.head_size)
+            own = {"architectures": ["ArcfoldQwen3ForCausalLM"], "model_type": MODEL_TYPE, TABLE: GRID_TOKENS}
         return {
-            "architectures": ["Qwen3ForCausalLM"],
-            "model_type": "qwen3",
+            **own,
             "vocab_size": VOCABULARY,
             "hidden_size": self.width,
             "intermediate_size": self.hidden,
@@ -62,7 +76,7 @@ class Shape:
             "rms_norm_eps": EPSILON,
             "use_cache": True,
             "tie_word_embeddings": False,
-            "rope_parameters": {"rope_theta": self.rope_theta, "rope_type": "default"},
+            "rope_parameters": rope,
             "attention_bias": False,
             "attention_dropout": 0.0,
             "use_sliding_window": False,
@@ -80,9 +94,11 @@ class Shape:
         """The size in a `config.json`; raises InputError for what this module does not compute."""
         # what `Network` has no code for, or computes in one way only
         wanted = {
-            "model_type": "qwen3", "hidden_act": "silu", "tie_word_embeddings": False, "attention_bias": False,
+            "hidden_act": "silu", "tie_word_embeddings": False, "attention_bias": False,
             "vocab_size": VOCABULARY, "num_key_value_heads": config.get("num_attention_heads"),
         }  # fmt: skip
+        by_grids = rule_of(config).by_grids
+        wanted |= {TABLE: GRID_TOKENS} if by_grids else {"model_type": "qwen3"}
         for key, value in wanted.items():
             if config.get(key) != value:
                 raise InputError(f"base model: {key} is {config.get(key)!r}, expected {value!r} to train it further")
@@ -100,6 +116,7 @@ class Shape:
             head_size=config["head_dim"],
             positions=config["max_position_embeddings"],
             rope_theta=float(rope.get("rope_theta") or 10000.0),
+            positions_by="grids" if by_grids else "places",
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -180,14 +197,21 @@ class Network(nn.Module):
                     parameter.copy_(torch.randn(parameter.shape, generator=draws) * deviation)
 
     def hidden(self, ids: Tensor, positions: Tensor, attention: Attention) -> Tensor:
-        """(T,) ids and places to (T, W)."""
+        """(T,) ids and positions to (T, W)."""
         # 16 rows looked up by a product: its gradient is a product too, where a lookup's would collide
         one_hot = F.one_hot(ids.long(), VOCABULARY).to(self.dtype)
         x = one_hot @ self.model["embed_tokens"].weight.to(self.dtype)
-        cos, sin = self.get_buffer("cos")[positions].to(self.dtype), self.get_buffer("sin")[positions].to(self.dtype)
+        cos, sin = (self._at(name, positions).to(self.dtype) for name in ("cos", "sin"))
         for layer in self.model["layers"]:
             x = self._layer(x, cos, sin, attention, self.shape.heads, *_weights(layer))
         return x
+
+    def _at(self, table: str, positions: Tensor) -> Tensor:
+        """(T, D) cosines or sines of positions (T,)."""
+        of_values = self.get_buffer(table)
+        if not self.shape.by_grids:
+            return of_values[positions]
+        return of_values.gather(0, axis_values(positions, axis_shifts(self.shape.head_size, positions.device)))
 
     def losses(self, ids: Tensor, targets: Tensor, positions: Tensor, attention: Attention) -> tuple[Tensor, Tensor]:
         """-log p of each target, float32 (T,), and whether it is the likeliest token, bool (T,)."""
@@ -263,8 +287,9 @@ def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def _rotation(shape: Shape) -> tuple[Tensor, Tensor]:
-    """cos and sin of every position, (positions, D) each."""
+    """cos and sin of every position, (positions, D) each; by grids of every value that an axis may have."""
     exponents = torch.arange(0, shape.head_size, 2, dtype=torch.int64).float() / shape.head_size
-    angles = torch.arange(shape.positions).float()[:, None] * (1.0 / shape.rope_theta**exponents)[None]
+    count = AXIS_MASK + 1 if shape.by_grids else shape.positions
+    angles = torch.arange(count).float()[:, None] * (1.0 / shape.rope_theta**exponents)[None]
     angles = torch.cat([angles, angles], dim=1)
     return angles.cos(), angles.sin()

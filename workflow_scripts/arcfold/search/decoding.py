@@ -34,6 +34,7 @@ import torch
 from arcfold.jobs.files import InputError
 from arcfold.models.passes import Pass
 from arcfold.models.plain import PlainModel
+from arcfold.models.positions import PositionRule, rule_of
 
 ATTENTION = "arcfold"
 CPU_BUDGET = 3 * 2**29
@@ -85,7 +86,7 @@ class Segment:
     tokens: np.ndarray
     """(S,) token ids."""
     positions: np.ndarray
-    """(S,) place of each token in its own text, for the rotary embedding."""
+    """(S,) position of each token in its own text, by the model's rule, for the rotary embedding."""
     outputs: np.ndarray
     """Which of the tokens (by their number in the segment) somebody wants to know the successors of."""
     start: int
@@ -107,12 +108,17 @@ class Segment:
 
 
 def causal_segment(
-    cache: KVCache, tokens: Sequence[int] | np.ndarray, first: int, outputs: range, seen: np.ndarray | None
+    cache: KVCache,
+    tokens: Sequence[int] | np.ndarray,
+    first: int,
+    outputs: range,
+    seen: np.ndarray | None,
+    rule: PositionRule,
 ) -> Segment:
     """A segment of consecutive tokens: each sees the places `seen` and the tokens of its own before it.
 
-    `tokens` (S,); `first` is the position of the first token; `outputs` numbers those whose successors are asked for.
-    `seen` (ascending places) None means all that the cache holds. Appends to the cache.
+    `tokens` (S,); `first` is the position of the first token, the others follow by the rule; `outputs` numbers those
+    whose successors are asked for. `seen` (ascending places) None means all that the cache holds. Appends to the cache.
     """
     held = cache.length
     own = len(tokens)
@@ -124,7 +130,7 @@ def causal_segment(
     return Segment(
         cache,
         np.asarray(tokens, dtype=np.int64),
-        np.arange(first, first + own),
+        rule.following(tokens, first),
         np.asarray(outputs, dtype=np.int64),
         start,
         places,
@@ -146,6 +152,8 @@ class Decoder:
     def __init__(self, model: Any, budget: int | None, halvings: int = 0) -> None:
         self.model = model
         self.layout = layout_of(model)
+        self.rule = rule_of(model.config.get_text_config())
+        """The positions of its tokens."""
         self.budget = (self.default_budget() if budget is None else budget) >> halvings
         """Bytes for keys and values, of all questions together."""
         # Half of a budget alone would not help a pass whose activations are what does not fit.

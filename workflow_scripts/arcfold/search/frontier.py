@@ -51,6 +51,8 @@ class NewRow:
     log_prob: float
     slots: np.ndarray
     """(tokens - 1,) slots of the tokens before the last."""
+    position: int
+    """Of the last token."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +131,7 @@ class Frontier:
                 torch.full((queries,), math.inf, device=device),
             ),
             torch.zeros(6, dtype=torch.int64, device=device),
+            None if decoder.rule.kinds is None else torch.from_numpy(decoder.rule.kinds).to(device, torch.int64),
         )
 
     def __len__(self) -> int:
@@ -188,6 +191,7 @@ class Frontier:
             np.array([row.query for row in rows], dtype=np.int64),
             np.array([row.tokens[-1] for row in rows], dtype=np.int64),
             np.array([len(row.tokens) for row in rows], dtype=np.int64),
+            np.array([row.position for row in rows], dtype=np.int64),
             np.array([row.log_prob for row in rows], dtype=np.float64),
             table,
             text,

@@ -51,8 +51,9 @@ def _fuse_norm(module: Any, stack: contextlib.ExitStack) -> bool:
 
 
 def _fuse_rotation(model: Any, device: torch.device, stack: contextlib.ExitStack) -> bool:
-    """Replaces the function that the model's module defines for all its layers."""
-    module = sys.modules[type(model).__module__]
+    """Replaces the function that the layers' module defines for all of them."""
+    layers = getattr(model.get_decoder(), "layers", None)
+    module = sys.modules[type(layers[0] if layers else model).__module__]
     original: Rotate | None = getattr(module, "apply_rotary_pos_emb", None)
     if original is None:
         return False

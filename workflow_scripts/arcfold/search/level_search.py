@@ -133,8 +133,10 @@ class LevelSearch:
     def _start(self, number: int) -> RunningQuery:
         query = self.queries[number]
         cache = self.decoder.allocate(self._capacity(number))
-        run = RunningQuery(number, query, cache, [], self.reserved[number], self._drafts_of(number))
-        run.prefixes.append(Prefix((), 0.0, query.prompt, np.zeros(0, dtype=bool), self._guess(run, ())))
+        rule = self.decoder.rule
+        run = RunningQuery(number, query, cache, [], self.reserved[number], self._drafts_of(number), rule)
+        first, nothing = rule.first(query.prompt[0]), np.zeros(0, dtype=bool)
+        run.prefixes.append(Prefix((), 0.0, query.prompt, nothing, first, self._guess(run, ())))
         return run
 
     def _drafts_of(self, number: int) -> list[tuple[float, tuple[int, ...]]]:
@@ -184,7 +186,8 @@ class LevelSearch:
         # A single prefix that sees everything needs no mask, and attention without one is faster.
         if len(run.prefixes) == 1 and run.prefixes[0].seen.all():
             prefix = run.prefixes[0]
-            return [one_segment(run, prefix)], [Chunk(run, prefix, len(prefix.seen))]
+            segment = one_segment(run, prefix)
+            return [segment], [Chunk(run, prefix, segment.start, segment.positions)]
         return shared_segment(run)
 
     def _compact(self, run: RunningQuery) -> None:
@@ -252,7 +255,8 @@ class LevelSearch:
         else:
             seen = padded(prefix.seen, chunk.start + len(prefix.pending) + step)
             seen[chunk.start :] = True
-            run.prefixes.append(Prefix(tokens, log_prob, (token,), seen, self._guess(run, tokens)))
+            first = chunk.position_behind(step, token)
+            run.prefixes.append(Prefix(tokens, log_prob, (token,), seen, first, self._guess(run, tokens)))
 
     def _reply(self, run: RunningQuery, reply: Reply) -> None:
         """Notes a reply and what it drafts for other queries."""
@@ -347,8 +351,9 @@ class GpuSearch(LevelSearch):
         chunks = []
         segments = []
         for prefix in run.prefixes:
-            chunks.append(Chunk(run, prefix, run.cache.length))
-            segments.append(one_segment(run, prefix))
+            segment = one_segment(run, prefix)
+            chunks.append(Chunk(run, prefix, segment.start, segment.positions))
+            segments.append(segment)
         return segments, chunks
 
     def _guess(self, run: RunningQuery, tokens: tuple[int, ...]) -> tuple[int, ...]:
@@ -455,4 +460,4 @@ def _new_row(run: RunningQuery, prefix: Prefix) -> NewRow:
     """A prefix that has one pending token and no guess, for the frontier."""
     # The prompt is one range that all rows of the query share: only what stands behind it is listed.
     places = np.flatnonzero(prefix.seen)[len(run.query.prompt) :]
-    return NewRow(run.number, prefix.tokens, prefix.log_prob, run.cache.base + places)
+    return NewRow(run.number, prefix.tokens, prefix.log_prob, run.cache.base + places, prefix.first)

@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from arcfold.models.positions import PositionRule
 from arcfold.search.decoding import Segment, causal_segment
 from arcfold.search.replies import Query, Reply
 
@@ -46,6 +47,8 @@ class Prefix:
     """Its last tokens, which are not in the cache yet; the whole prompt, in a query's first pass."""
     seen: np.ndarray
     """(n,) bool, True for the places of the cache that it builds on; later places count as False."""
+    first: int
+    """Position of its first pending token; the others follow by the model's rule."""
     guess: tuple[int, ...] = ()
     """How it might go on, the end token not in it."""
 
@@ -67,6 +70,8 @@ class RunningQuery:
     """Tokens that its cache is expected to need."""
     drafts: list[tuple[float, tuple[int, ...]]]
     """(-log-probability where it was found, tokens without the end), sorted."""
+    rule: PositionRule
+    """The positions of tokens."""
     replies: list[Reply] = field(default_factory=list)
     margin: float = math.inf
     lookup_length: int = 4  # grows or shrinks with the first guesses, so it matters little where it starts
@@ -118,6 +123,8 @@ class Chunk:
     prefix: Prefix
     start: int
     """Place of the first pending token in the cache."""
+    positions: np.ndarray
+    """(prefix.size,) positions of the pending tokens and of the guess."""
 
     @property
     def outputs(self) -> int:
@@ -129,14 +136,18 @@ class Chunk:
         depth = len(self.prefix.tokens) + np.arange(self.outputs)
         return depth + 1 == self.run.query.longest
 
+    def position_behind(self, step: int, token: int) -> int:
+        """The position of `token` behind the prefix and `step` tokens of its guess."""
+        prefix = self.prefix
+        last = prefix.guess[step - 1] if step else prefix.pending[-1]
+        return self.run.rule.next(int(self.positions[len(prefix.pending) - 1 + step]), last, token)
+
 
 def one_segment(run: RunningQuery, prefix: Prefix) -> Segment:
     """A segment of a prefix's pending tokens and its guess."""
     tokens = [*prefix.pending, *prefix.guess]
-    first = len(run.query.prompt) + len(prefix.tokens) - len(prefix.pending)
-    return causal_segment(
-        run.cache, tokens, first, range(len(prefix.pending) - 1, len(tokens)), np.flatnonzero(prefix.seen)
-    )
+    outputs = range(len(prefix.pending) - 1, len(tokens))
+    return causal_segment(run.cache, tokens, prefix.first, outputs, np.flatnonzero(prefix.seen), run.rule)
 
 
 def shared_segment(run: RunningQuery) -> tuple[list[Segment], list[Chunk]]:
@@ -157,11 +168,10 @@ def shared_segment(run: RunningQuery) -> tuple[list[Segment], list[Chunk]]:
         mask[begin:end, : len(prefix.seen)] = prefix.seen
         # Its own tokens, the guess too, are a text of their own: a triangle on the diagonal.
         mask[begin:end, start + begin : start + end] = np.tri(prefix.size, dtype=bool)
-        # Positions count along the text, places along the cache: siblings share a position and never a place.
-        behind = len(run.query.prompt) + len(prefix.tokens) - len(prefix.pending)
-        positions.append(np.arange(behind, behind + prefix.size))
+        # Positions are of the text, places of the cache: siblings may share a position and never a place.
+        positions.append(run.rule.following([*prefix.pending, *prefix.guess], prefix.first))
         outputs += range(begin + len(prefix.pending) - 1, end)
-        chunks.append(Chunk(run, prefix, start + begin))
+        chunks.append(Chunk(run, prefix, start + begin, positions[-1]))
         begin = end
     tokens = np.array([token for prefix in run.prefixes for token in (*prefix.pending, *prefix.guess)])
     return [Segment(run.cache, tokens, np.concatenate(positions), np.array(outputs), start, mask=mask)], chunks

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 from arcfold.jobs.memory import within_memory
+from arcfold.models.positions import PositionRule
 from arcfold.search.decoding import Decoder, KVCache, Segment, causal_segment, open_decoder
 from arcfold.search.gpu_cache import decoder_class
 from arcfold.search.replies import GroupStats
@@ -220,7 +221,7 @@ def _score(decoder: Decoder, trees: Sequence[_Tree], room: int) -> Callable[[], 
     used = 0
     for tree, values in zip(trees, terms, strict=True):
         # A segment may see one of an earlier pass or of its own: the cache keeps both.
-        for node, segment in _segments(tree, decoder.allocate(tree.size)):
+        for node, segment in _segments(tree, decoder.allocate(tree.size), decoder.rule):
             if pending and used + len(segment.tokens) > room:
                 begun.append(_look_up(decoder, pending))
                 pending, used = [], 0
@@ -252,17 +253,32 @@ class _Piece:
         return slice(*np.searchsorted(self.tree.path, [self.node, self.node + len(self.segment.outputs)]))
 
 
-def _segments(tree: _Tree, cache: KVCache) -> Iterator[tuple[int, Segment]]:
+def _segments(tree: _Tree, cache: KVCache, rule: PositionRule) -> Iterator[tuple[int, Segment]]:
     """Each branch as a segment, with its first node; the first one follows the prompt in the same segment."""
     length = len(tree.prompt)
+    # of each node its token and its position, which that of a branch behind it follows from
+    node_tokens, node_positions = np.zeros((2, tree.nodes), dtype=np.int64)
+
+    def note(node: int, segment: Segment) -> None:
+        count = len(segment.outputs)
+        node_tokens[node : node + count] = segment.tokens[segment.outputs]
+        node_positions[node : node + count] = segment.positions[segment.outputs]
+
     _, tokens = tree.branches[0] if tree.branches else (None, tree.prompt[:0])
     outputs = range(length - 1, length + len(tokens))
-    yield 0, causal_segment(cache, np.concatenate([tree.prompt, tokens]), 0, outputs, None)
+    text = np.concatenate([tree.prompt, tokens])
+    segment = causal_segment(cache, text, rule.first(int(text[0])), outputs, None, rule)
+    note(0, segment)
+    yield 0, segment
     for path, tokens in tree.branches[1:]:
         # Nodes are appended in their order: node n stands n places behind the prompt's last token, node 0.
         seen = np.concatenate([np.arange(length), length - 1 + path])
         node = cache.length - length + 1
-        yield node, causal_segment(cache, tokens, length + len(path), range(len(tokens)), seen)
+        parent = int(path[-1]) if len(path) else 0
+        first = rule.next(int(node_positions[parent]), int(node_tokens[parent]), int(tokens[0]))
+        segment = causal_segment(cache, tokens, first, range(len(tokens)), seen, rule)
+        note(node, segment)
+        yield node, segment
 
 
 def _look_up(decoder: Decoder, pieces: Sequence[_Piece]) -> Callable[[], None]:

@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 import torch
 
+from arcfold.models.positions import CELL, MARKER, ONE_GRID, ONE_ROW, OPENING
 from arcfold.search import kernels
 
 try:
@@ -51,6 +52,8 @@ class Rows(NamedTuple):
     """(R,) int64, the last token, which is not in the cache yet."""
     depth: torch.Tensor
     """(R,) int64, tokens of the prefix; at least 1 in every lane, living or not."""
+    position: torch.Tensor
+    """(R,) int64, position of the last token in its text, by the model's rule."""
     score: torch.Tensor
     """(R,) fp64, log-probability of the prefix."""
     table: torch.Tensor
@@ -71,7 +74,8 @@ class Rows(NamedTuple):
 
         long, short = torch.int64, torch.int32
         depth = torch.ones(rows, dtype=long, device=device)
-        return Rows(zeros(long), zeros(long), depth, zeros(torch.float64), zeros(short, width), zeros(short, width))
+        texts = zeros(short, width), zeros(short, width)
+        return Rows(zeros(long), zeros(long), depth, zeros(long), zeros(torch.float64), *texts)
 
 
 class Queries(NamedTuple):
@@ -98,6 +102,8 @@ class State:
     queries: Queries
     counters: torch.Tensor
     """(6,) int64: COUNT, WANT, ENDED, USED, HELD, HOLD"""
+    kinds: torch.Tensor | None = None
+    """(V,) int64, what each token is where positions are by grids; None: they are places."""
 
 
 class StepInputs(NamedTuple):
@@ -106,7 +112,7 @@ class StepInputs(NamedTuple):
     slot: torch.Tensor
     """(R,) where its token's keys and values go."""
     position: torch.Tensor
-    """(R,) place of its token in its text, for the rotary embedding."""
+    """(R,) position of its token, for the rotary embedding."""
     start: torch.Tensor
     """(R,) first slot of its prompt."""
     length: torch.Tensor
@@ -144,7 +150,7 @@ def prepare_plain(state: State, rows: int, slots: int) -> StepInputs:
     length = torch.where(valid, state.queries.length[row.query], 0)
     depth = torch.where(valid, row.depth, 0)
     start = torch.where(valid, state.queries.start[row.query], 0)
-    return StepInputs(slot, (length + depth - 1).clamp_(min=0), start, length, depth)
+    return StepInputs(slot, torch.where(valid, row.position, 0), start, length, depth)
 
 
 def advance(state: State, rows: int, slots: int, log_probs: torch.Tensor, what: Threshold) -> None:
@@ -197,8 +203,10 @@ def advance_plain(state: State, rows: int, slots: int, log_probs: torch.Tensor, 
     done.text.index_copy_(0, place, row.text)
 
     new = Rows(*(tensor[parent] for tensor in row))
+    moves = fits & (lane < want)  # the depth of a lane without a row stays in bounds
+    new.position.copy_(torch.where(moves, _next_position(state, new.position, new.token, token), new.position))
     new.token.copy_(token)
-    new.depth.add_(fits & (lane < want))  # the depth of a lane without a row stays in bounds
+    new.depth.add_(moves)
     new.score.add_(gained)
     new.text.scatter_(1, new.depth[:, None] - 1, token[:, None].to(torch.int32))
     for old, tensor in zip(row, new, strict=True):
@@ -206,6 +214,16 @@ def advance_plain(state: State, rows: int, slots: int, log_probs: torch.Tensor, 
     after = [torch.where(fits, want, counters[COUNT]), want, torch.where(fits, ended, counters[ENDED])]
     after += [torch.where(fits, used, counters[USED]), counters[HELD] + ~fits, counters[HOLD]]
     counters.copy_(torch.stack(after))
+
+
+def _next_position(state: State, position: torch.Tensor, last: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
+    """`PositionRule.next` of each row; (R,) int64 each."""
+    if state.kinds is None:
+        return position + 1
+    kind = state.kinds[token]
+    of_marker = (position & -ONE_GRID) + (kind == OPENING) * ONE_GRID
+    along = torch.where(state.kinds[last] == CELL, position + 1, (position & -ONE_ROW) + ONE_ROW)
+    return torch.where(kind >= MARKER, of_marker, along)
 
 
 def _top_successors(values: torch.Tensor, what: Threshold) -> tuple[torch.Tensor, torch.Tensor]:
@@ -283,7 +301,10 @@ def _advance_triton(state: State, rows: int, slots: int, log_probs: torch.Tensor
         row, moved, done, log_probs, moves, state.counters, len(done.query) - 1, log_probs.stride(0), width,
         END=what.end, BLOCK=256, num_warps=1,
     )  # fmt: skip
-    _settle_kernel[(rows,)](row, moved, moves, state.counters, width, BLOCK=256, num_warps=1)
+    kinds = state.counters if state.kinds is None else state.kinds
+    _settle_kernel[(rows,)](
+        row, moved, moves, state.counters, kinds, width, BY_GRIDS=state.kinds is not None, BLOCK=256, num_warps=1
+    )
 
 
 def _nearest(state: State, rows: int, log_probs: torch.Tensor, what: Threshold) -> torch.Tensor:
@@ -296,6 +317,9 @@ if triton is not None:
     # Kernels see no other globals. The places of the counters, as above.
     _COUNT, _WANT, _ENDED, _USED, _HELD, _HOLD = (
         tl.constexpr(place) for place in (COUNT, WANT, ENDED, USED, HELD, HOLD)
+    )
+    _CELL, _MARKER, _OPENING, _ONE_ROW, _ONE_GRID = (
+        tl.constexpr(number) for number in (CELL, MARKER, OPENING, ONE_ROW, ONE_GRID)
     )
 
     @triton.jit
@@ -322,9 +346,10 @@ if triton is not None:
         deep = tl.load(rows.depth + lane, mask=valid, other=0)
         start = tl.load(queries.start + own, mask=valid, other=0)
         length = tl.load(queries.length + own, mask=valid, other=0)
+        position = tl.load(rows.position + lane, mask=valid, other=0)
         tl.store(rows.table + lane.to(tl.int64) * table_row + deep - 1, slot.to(tl.int32), mask=valid)
         tl.store(inputs.slot + lane, slot, mask=here)
-        tl.store(inputs.position + lane, tl.maximum(length + deep - 1, 0), mask=here)
+        tl.store(inputs.position + lane, position, mask=here)
         tl.store(inputs.start + lane, start, mask=here)
         tl.store(inputs.length + lane, length, mask=here)
         tl.store(inputs.depth + lane, deep, mask=here)
@@ -451,7 +476,9 @@ if triton is not None:
             of = tl.load(moves.parent + lane)
             deep = tl.load(rows.depth + of)
             tl.store(moved.query + lane, tl.load(rows.query + of))
+            tl.store(moved.token + lane, tl.load(rows.token + of))
             tl.store(moved.depth + lane, deep)
+            tl.store(moved.position + lane, tl.load(rows.position + of))
             tl.store(moved.score + lane, tl.load(rows.score + of))
             # A row that is followed in its own lane keeps its table and text where they are.
             if of != lane:
@@ -459,14 +486,18 @@ if triton is not None:
                 _copy(rows.text + of * width, moved.text + lane * width, deep, BLOCK)
 
     @triton.jit
-    def _settle_kernel(rows, moved, moves, counters, width, BLOCK: tl.constexpr):
+    def _settle_kernel(
+        rows, moved, moves, counters, kinds, width, BY_GRIDS: tl.constexpr, BLOCK: tl.constexpr
+    ):  # fmt: skip
         """A program for each lane: makes what stands aside, with its new token, the row of the lane.
 
         rows: `Rows` to write
         moved: `Rows` (R,), as `_move_kernel` leaves them
         moves: `Moves`
         counters: (6,) int64, those after the step
+        kinds: (V,) int64, what each token is; not read without BY_GRIDS
         width: W, numbers from one table or text to the next
+        BY_GRIDS: whether positions are by grids
         BLOCK: numbers of a text that are copied at a time, a power of 2
         """
         lane = tl.program_id(0).to(tl.int64)
@@ -477,6 +508,17 @@ if triton is not None:
         tl.store(rows.query + lane, tl.load(moved.query + lane))
         tl.store(rows.token + lane, last)
         tl.store(rows.depth + lane, deep + 1)
+        # `PositionRule.next`
+        position = tl.load(moved.position + lane)
+        if BY_GRIDS:
+            kind = tl.load(kinds + last)
+            before = tl.load(kinds + tl.load(moved.token + lane))
+            of_marker = (position & -_ONE_GRID) + tl.where(kind == _OPENING, _ONE_GRID, 0)
+            along = tl.where(before == _CELL, position + 1, (position & -_ONE_ROW) + _ONE_ROW)
+            position = tl.where(kind >= _MARKER, of_marker, along)
+        else:
+            position += 1
+        tl.store(rows.position + lane, position)
         tl.store(rows.score + lane, tl.load(moved.score + lane) + tl.load(moves.gained + lane).to(tl.float64))
         if tl.load(moves.parent + lane) != lane:
             _copy(moved.table + lane * width, rows.table + lane * width, deep, BLOCK)

@@ -11,7 +11,9 @@ from importlib.util import find_spec
 
 from arcfold.jobs.devices import visible_devices
 from arcfold.jobs.files import InputError
+from arcfold.models.architectures import refuse_unsloth
 from arcfold.models.base import BaseModel
+from arcfold.models.positions import MODEL_TYPE
 
 AUTO = "auto"
 SAME = {"transformers": "trl"}
@@ -33,9 +35,14 @@ def choose_backend(wanted: str, base: BaseModel, *, gpus: int, longest: int) -> 
 
     wanted: the config's word, `auto` or the name of a backend, which then decides
     gpus: what the job may use; longest: tokens of the longest sample
-    Raises InputError for `unsloth` where it is not installed.
+    Raises InputError for `unsloth` where it is not installed, or for a model whose positions it would not compute.
     """
     wanted = SAME.get(wanted, wanted)
+    by_grids = base.config.get("model_type") == MODEL_TYPE
+    try:
+        refuse_unsloth(wanted, base.config.get("model_type"))
+    except InputError as error:
+        raise InputError(f"training/backend: {error}") from None
     installed = find_spec("unsloth") is not None
     if wanted == "unsloth" and not installed:
         raise InputError(
@@ -47,6 +54,8 @@ def choose_backend(wanted: str, base: BaseModel, *, gpus: int, longest: int) -> 
     refusal = packed_refusal(base, longest=longest)
     if refusal is None:
         return Choice("packed", f"it computes {base.config['model_type']} models and is the fastest")
+    if by_grids:
+        return Choice("trl", f"packed cannot compute {refusal}, and Unsloth no positions by grids")
     if installed and gpus > 0 and visible_devices():
         return Choice("unsloth", f"packed cannot compute {refusal}, Unsloth is installed and there is a GPU")
     missing = "there is no GPU for Unsloth" if installed else "Unsloth is not installed"

@@ -38,6 +38,7 @@ from torch import Tensor, nn
 
 from arcfold.jobs.files import InputError
 from arcfold.jobs.memory import out_of_memory
+from arcfold.models.positions import MODEL_TYPE
 from arcfold.training.job import Job, Outcome, check_loss
 from arcfold.training.packed.buckets import Shape, plan_shapes
 from arcfold.training.packed.graphs import Graphs
@@ -47,7 +48,7 @@ from arcfold.training.packed.update import make_update
 
 log = logging.getLogger(__name__)
 
-ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
+ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3", MODEL_TYPE)
 ROPE_TYPES = ("default", "linear", "llama3", "yarn")
 
 _LOSSES_ON_DEVICE = 32  # losses read at once: reading one waits for the device
@@ -62,7 +63,7 @@ def train(base_model: nn.Module, job: Job) -> Outcome:
     """
     began = time.monotonic()
     _check(base_model, job)
-    network = Network(base_model, job.spec, job.weights, max(len(sample.input_ids) for sample in job.samples))
+    network = Network(base_model, job.spec, job.weights)
     try:
         return Loop(network, job, began, padded=launch_bound(network, job)).run()
     finally:
@@ -128,7 +129,8 @@ class Loop:
         padded: micro-batches take few shapes, which a GPU captures.
         """
         self.network, self.job, self.began, self.padded = network, job, began, padded
-        self.rows = Rows(job.samples)
+        self.rows = Rows(job.samples, network.rule)
+        network.turn_by(self.rows.distinct)
         rates = (job.settings.learning_rate, job.settings.embedding_learning_rate)
         flats = network.flats()
         self.update = make_update(flats, rates[: len(flats)], job.settings, job.schedule)

@@ -32,12 +32,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arcfold.jobs.files import InputError
 from arcfold.models.lora import LoraSpec, embedding
+from arcfold.models.positions import rule_of
 from arcfold.training.packed import attention
 from arcfold.training.packed.flat import Flat, Projections, stacked, unstacked
 from arcfold.training.packed.kernels import (
@@ -60,11 +62,14 @@ _ONE_HOT = 2048  # largest vocabulary whose embedding gradient is a product with
 class Network:
     """The loss of a row and the gradients of what is trained."""
 
-    def __init__(self, model: Any, spec: LoraSpec, weights: Mapping[str, Tensor], longest: int) -> None:
-        """Takes the weights over from a loaded model, until `release`.
+    cos: Tensor
+    sin: Tensor
+    """(P, E / 2) float32, of the positions that rows number."""
 
-        weights: the adapter's by their keys in its file, LoRAs and full matrices; longest: tokens of the longest
-        sample to come. Raises InputError where positions rotate a part of a head.
+    def __init__(self, model: Any, spec: LoraSpec, weights: Mapping[str, Tensor]) -> None:
+        """Takes the weights over from a loaded model, until `release`; `turn_by` comes before the first row.
+
+        weights: the adapter's by their keys in its file, LoRAs and full matrices
         """
         self.dtype = model.model.layers[0].self_attn.q_proj.weight.dtype
         self.device = next(model.parameters()).device
@@ -84,7 +89,8 @@ class Network:
         self.embed = self._matrix(model, "embed_tokens", spec)
         self.head = self.embed if spec.tied else self._matrix(model, "lm_head", spec)
         self.norm, self.eps = model.model.norm.weight.data, model.config.rms_norm_eps
-        self.cos, self.sin = _rotation(model, longest, self.layers[0].size)
+        self.rule = rule_of(model.config)
+        self._rotary = model.model.rotary_emb
         trained = [pair for layer in self.layers for p in layer.projections for pair in p.trained()]
         self.copies, self.originals = [copy for copy, _ in trained], [original for _, original in trained]
         self.logits_at_once = 2**27
@@ -99,6 +105,21 @@ class Network:
             return _Matrix(module.weight.data, None)
         key = f"base_model.model.{path}.weight"
         return _Matrix(self.full.view(self.full_copy, key), self.full.view(self.full.grad, key))
+
+    def turn_by(self, positions: np.ndarray) -> None:
+        """Computes the angles of the positions (P,) that rows number (`Rows.distinct`).
+
+        Raises InputError where positions rotate a part of a head.
+        """
+        size = self.layers[0].size
+        like = torch.zeros(1, device=self.device)
+        with torch.no_grad():
+            cos, sin = self._rotary(like, torch.from_numpy(positions).to(self.device)[None])
+        if cos.shape[-1] != size:
+            raise InputError(
+                "backend: packed rotates whole heads, the model's rotary positions cover a part; use the trl backend"
+            )
+        self.cos, self.sin = (part[0, :, : size // 2].float().contiguous() for part in (cos, sin))
 
     def flats(self) -> list[Flat]:
         """The LoRA and, if any is trained, the full matrices."""
@@ -372,16 +393,3 @@ def _groups(model: Any) -> list[list[dict[str, nn.Linear]]]:
         ]
         for i, layer in enumerate(model.model.layers)
     ]
-
-
-def _rotation(model: Any, longest: int, size: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of the rotary positions, (longest, E / 2) float32, from the model's own module."""
-    device = next(model.parameters()).device
-    positions = torch.arange(longest, device=device)[None]
-    with torch.no_grad():
-        cos, sin = model.model.rotary_emb(torch.zeros(1, device=device), positions)
-    if cos.shape[-1] != size:
-        raise InputError(
-            "backend: packed rotates whole heads, the model's rotary positions cover a part; use the trl backend"
-        )
-    return cos[0, :, : size // 2].float().contiguous(), sin[0, :, : size // 2].float().contiguous()

@@ -9,7 +9,7 @@ Samples of 5, 3 and 4 tokens, with a loss on the last 2, 1 and 2 of them, in a r
 
     token       0  1  2  3  4 | 5  6  7 | 8  9 10 11        | 12 13 14 15
     ids         1  2  3  4  5 | 6  7  8 | 9  8  7  6        |  0  0  0  0
-    positions   0  1  2  3  4 | 0  1  2 | 0  1  2  3        |  0  0  0  0
+    positions   0  1  2  3  4 | 0  1  2 | 0  1  2  3        |  0  0  0  0    where they are places
     place       L  L  0  1  L | L  2  L | L  3  4  L        |  L  L  L  L    L: has no loss
     bounds      0  5  8  12  12, or 0  5  8  12  16: three samples and a piece of padding
     scored      2  3  6  9 10     the token before one with a loss: its logits are what counts
@@ -28,11 +28,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from arcfold.models.positions import PLACES, PositionRule
 from arcfold.training.job import IGNORED, Sample
 from arcfold.training.packed.buckets import Shape
 
 # Triton compiles a kernel anew for a pointer that is not a multiple of 16 bytes, which no capture may see.
 _ALIGNED = 16  # numbers
+_TOKENS_AT_ONCE = 2**20  # whose positions are computed together: they take 100 bytes a token meanwhile
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Row:
     ids: Tensor
     """(T,) tokens."""
     positions: Tensor
-    """(T,) position of each token in its sample."""
+    """(T,) for each token the number of its position in `Rows.distinct`."""
     place: Tensor
     """(T,) for each token its index in `scored`, or L."""
     bounds: Tensor
@@ -81,12 +83,13 @@ def packed_size(shape: Shape) -> int:
 class Rows:
     """All samples of a job, one after the other: a micro-batch is a slice of them."""
 
-    def __init__(self, samples: Sequence[Sample]) -> None:
+    def __init__(self, samples: Sequence[Sample], rule: PositionRule = PLACES) -> None:
+        """rule: the model's, from the tokens of a sample to their positions"""
         # (all tokens,) arrays made once: packing a micro-batch is copying slices, without a loop over tokens
         self.lengths = [len(sample.input_ids) for sample in samples]
         self.starts = np.concatenate([[0], np.cumsum(self.lengths)])
         self.ids = np.concatenate([sample.input_ids for sample in samples])
-        self.positions = np.concatenate([np.arange(length, dtype=np.int32) for length in self.lengths])
+        self.positions, self.distinct = rule.numbered(self._positions(rule))
         labels = np.concatenate([sample.labels for sample in samples])
         # the first token of a sample has nothing before it that could predict it
         labels[self.starts[:-1]] = IGNORED
@@ -94,6 +97,17 @@ class Rows:
         self.scored = label_at - 1
         self.targets = labels[label_at]
         self.scored_before = np.searchsorted(label_at, self.starts)
+
+    def _positions(self, rule: PositionRule) -> np.ndarray:
+        """(all tokens,) int64, each in its sample."""
+        parts, first = [], 0
+        while first < len(self.lengths):
+            room = self.starts[first] + _TOKENS_AT_ONCE
+            last = max(first + 1, int(np.searchsorted(self.starts, room, side="right")) - 1)
+            begins = self.starts[first:last]
+            parts.append(rule.of_texts(self.ids[begins[0] : self.starts[last]], begins - begins[0]))
+            first = last
+        return np.concatenate(parts)
 
     def label_tokens(self, first: int, last: int) -> int:
         """Tokens with a loss of samples `first` to `last` - 1."""
