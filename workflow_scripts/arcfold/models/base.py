@@ -99,17 +99,41 @@ class BaseModel:
             )
 
     def number_type_on(self, device: torch.device) -> torch.dtype:
-        """What it computes in on a device; auto is bfloat16 where there are matrix units for it, else float32."""
+        """What it computes in on a device; for auto see `gpu_number_type` and `cpu_number_type`."""
         import torch
 
         dtype = self.dtype
-        if dtype == "auto":
-            # a CPU without AMX computes bfloat16 more slowly than float32; torch has no public name for the question
-            units = device.type == "cuda" or torch.cpu._is_amx_tile_supported()
-            dtype = "bfloat16" if units else "float32"
+        if dtype == "auto" and device.type == "cuda":
+            dtype = gpu_number_type(torch.cuda.get_device_capability(device))
+        elif dtype == "auto":
+            # torch has no public name for the question
+            dtype = cpu_number_type(amx=torch.cpu._is_amx_tile_supported())
         made = getattr(torch, dtype)
         assert isinstance(made, torch.dtype)
         return made
+
+
+def gpu_number_type(capability: tuple[int, int]) -> str:
+    """The 16 bits that a GPU of this compute capability has matrix units for: bfloat16 from Ampere (8.0) on.
+
+    Before that float16: a T4 (7.5) has no bfloat16, and torch imitates it at a fraction of the speed.
+    """
+    return "bfloat16" if capability >= (8, 0) else "float16"
+
+
+def cpu_number_type(*, amx: bool) -> str:
+    """bfloat16 with AMX; a CPU without it computes 16 bits more slowly than float32."""
+    return "bfloat16" if amx else "float32"
+
+
+def remedy_of_numbers(dtype: torch.dtype) -> str:
+    """What to do where a model computes numbers that are not finite; "" where the number type does not explain them.
+
+    bfloat16 and float32 reach to 3e38; float16 ends at 65504, which some models' activations exceed.
+    """
+    if str(dtype) != "torch.float16":
+        return ""
+    return "float16 ends at 65504: set the model's dtype to float32 or bfloat16 (config: models/…/dtype)"
 
 
 def codec_of(record: Mapping[str, Any]) -> Codec:

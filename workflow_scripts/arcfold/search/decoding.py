@@ -32,6 +32,7 @@ import numpy as np
 import torch
 
 from arcfold.jobs.files import InputError
+from arcfold.models.base import remedy_of_numbers
 from arcfold.models.passes import Pass
 from arcfold.models.plain import PlainModel
 from arcfold.models.positions import PositionRule, rule_of
@@ -204,6 +205,8 @@ class Decoder:
     def run(self, tokens: torch.Tensor, positions: torch.Tensor, outputs: Any, what: Pass) -> torch.Tensor:
         """(O, V) log-probabilities in fp32 behind the tokens that `outputs` (O,) numbers; 0 means all.
 
+        A row whose logits include inf or NaN is NaN throughout; a single -inf is a probability of zero.
+
         tokens, positions: (T,) int64 on the model's device; what: where their keys and values go, and what they see
         """
         self.logits_indices = outputs if isinstance(outputs, torch.Tensor) else None
@@ -244,6 +247,11 @@ class Decoder:
     def _pass(self, segments: Sequence[Segment]) -> Pass:
         """What the model's attention is told of these segments."""
         raise NotImplementedError
+
+    def not_finite(self, what: str) -> InputError:
+        """The error of a search or rescoring (`what`) whose model gives logits that are not finite."""
+        remedy = remedy_of_numbers(self.layout.dtype) or "are the weights of the model and its adapter finite?"
+        return InputError(f"{what}: logits are not finite, expected numbers; {remedy}")
 
 
 Kind = TypeVar("Kind", bound=Decoder)

@@ -285,13 +285,18 @@ class Frontier:
         )
 
     def wait(self) -> list[Finished]:
-        """Waits for the steps that have begun, if any have, and returns the replies that they finished."""
+        """Waits for the steps that have begun, if any have, and returns the replies that they finished.
+
+        Raises InputError where a step's log-probabilities were NaN.
+        """
         in_flight, decoder = self._in_flight, self._decoder
         if in_flight is None:
             return []
         self._in_flight = None
         numbers = in_flight.numbers()
         self._margins = in_flight.margins()
+        if (self._margins < 0).any():
+            raise decoder.not_finite("search")
         living, want, ended, used, *_ = numbers[: len(self._state.counters)].tolist()
         of_rows, of_done = np.split(numbers[len(self._state.counters) :], [2 * in_flight.rows])
         queries, depths = of_rows.reshape(2, in_flight.rows)[:, :living]

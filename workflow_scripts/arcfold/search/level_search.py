@@ -207,6 +207,8 @@ class LevelSearch:
     def _judge(self, launched: InFlightPass) -> None:
         """Compares every successor's probability with min_prob and follows those that are probable enough."""
         chunks, log_probs = launched.chunks, launched.log_probs()  # (B, V)
+        if np.isnan(log_probs[:, self.end]).any():
+            raise self.decoder.not_finite("search")
         begins = np.cumsum([0, *(chunk.outputs for chunk in chunks[:-1])])
         guesses = guessed(chunks)
         # In fp64, so that a sum over some hundred tokens adds no rounding of its own to what is compared.

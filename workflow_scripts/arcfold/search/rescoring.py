@@ -74,7 +74,7 @@ def reply_log_probs(
     takes the one for the model's device.
 
     Raises ValueError for an empty prompt, an unknown engine or a model in training mode, InputError for a model
-    that can't be run this way or for which there is not enough memory.
+    that can't be run this way, for which there is not enough memory, or whose logits are not finite.
     """
     if any(not len(prompt) for prompt, _ in questions):
         raise ValueError("a prompt is empty, expected at least one token")
@@ -290,11 +290,14 @@ def _look_up(decoder: Decoder, pieces: Sequence[_Piece]) -> Callable[[], None]:
     rows = [begin + piece.tree.path[of] - piece.node for begin, (piece, of) in zip(begins, each, strict=True)]
     tokens = [piece.tree.tokens[of] for piece, of in each]
     # Only what was asked for leaves the device: a number for each lookup instead of V for each token.
-    looked_up = log_probs[decoder.to_device(np.concatenate(rows)), decoder.to_device(np.concatenate(tokens))]
-    values = decoder.to_host(looked_up)
+    at = decoder.to_device(np.concatenate(rows)), decoder.to_device(np.concatenate(tokens))
+    values = decoder.to_host(log_probs[at])
 
     def put() -> None:
-        found = np.split(values(), np.cumsum([len(of_piece) for of_piece in rows[:-1]]))
+        looked_up = values()
+        if not np.isfinite(looked_up).all():
+            raise decoder.not_finite("rescoring")
+        found = np.split(looked_up, np.cumsum([len(of_piece) for of_piece in rows[:-1]]))
         for (piece, of), numbers in zip(each, found, strict=True):
             piece.terms[piece.tree.order[of]] = numbers
 

@@ -66,7 +66,7 @@ def search(
 
     Raises ValueError for wrong arguments (min_prob not in (0, 1], an empty prompt, `longest` below 1, groups that
     are not one for each query, an unknown engine, a model in training mode), InputError for a model that can't be
-    searched this way or for which there is not enough memory.
+    searched this way, for which there is not enough memory, or whose logits are not finite.
     """
     _check(queries, min_prob, groups)
     if not queries:

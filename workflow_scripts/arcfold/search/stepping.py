@@ -88,7 +88,7 @@ class Queries(NamedTuple):
     longest: torch.Tensor
     """(Q,) int64, tokens of a reply at most, the end included."""
     margin: torch.Tensor
-    """(Q,) fp32, how near a decision was to the threshold so far."""
+    """(Q,) fp32, how near a decision was to the threshold so far; -1 where log-probabilities were NaN."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +176,7 @@ def advance_plain(state: State, rows: int, slots: int, log_probs: torch.Tensor, 
     end_gap = gap[:, what.end]
     only_end = row.depth + 1 == state.queries.longest[row.query]
     nearest = torch.where(only_end, end_gap.abs(), gap.abs().amin(1))
+    nearest = torch.where(end_gap.isnan(), -1.0, nearest)
     state.queries.margin.scatter_reduce_(0, row.query, torch.where(valid, nearest, math.inf), "amin")
 
     ends = valid & (end_gap >= 0)
@@ -408,7 +409,8 @@ if triton is not None:
                 follows = tl.load(successors.follower + lane[:, None] * best_row + each[None, :], mask=inside, other=0)
                 near = tl.load(successors.nearest + lane, mask=valid, other=float("inf"))
             near = tl.where(only_end, tl.abs(end_gap), near)
-            # Of numbers that are not negative the bits compare like the numbers.
+            near = tl.where(end_gap != end_gap, -1.0, near)
+            # Of numbers that are not negative the bits compare like the numbers, and those of -1 are below them all.
             tl.atomic_min(queries.margin + own, near.to(tl.int32, bitcast=True), mask=valid)
 
             ends = (valid & (end_gap >= 0)).to(tl.int64)

@@ -19,8 +19,6 @@ AUTO = "auto"
 SAME = {"transformers": "trl"}
 """Other words for a backend: trl's trainer is the reference over transformers and peft."""
 
-_FULL_PRECISION = {"auto", "float32", "bfloat16"}
-
 
 @dataclass(frozen=True)
 class Choice:
@@ -75,8 +73,6 @@ def packed_refusal(base: BaseModel, *, longest: int) -> str | None:
         return f"{kind} models"
     if base.is_quantized:
         return "quantized weights"
-    if base.dtype not in _FULL_PRECISION:
-        return base.dtype
     if config.get("hidden_act", "silu") != "silu":
         return str(config["hidden_act"])
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}

@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 
 from arcfold.jobs.files import InputError
+from arcfold.models.base import remedy_of_numbers
 from arcfold.models.lora import LoraSpec
 from arcfold.training.checkpoints import Checkpoints
 
@@ -223,13 +224,22 @@ def make_schedule(n_samples: int, settings: TrainingSettings) -> Schedule:
     return Schedule(steps, warmup, note)
 
 
-def check_loss(loss: float, step: int) -> float:
-    """The loss itself; raises InputError when it is not finite. `step` counts from 1."""
+def check_loss(loss: float, step: int, dtype: torch.dtype) -> float:
+    """The loss itself; raises InputError when it is not finite.
+
+    step: counted from 1; dtype: what the model computes in, which may be the reason
+    """
     if not math.isfinite(loss):
         raise InputError(
-            f"training: the loss of step {step} is {loss}, expected a finite number; lower the learning rate?"
+            f"training: the loss of step {step} is {loss}, expected a finite number; {remedy_of_divergence(dtype)}"
         )
     return loss
+
+
+def remedy_of_divergence(dtype: torch.dtype) -> str:
+    """What to do about a training whose numbers are not finite; dtype: what the model computes in."""
+    remedy = remedy_of_numbers(dtype)
+    return f"{remedy}, or lower the learning rate" if remedy else "lower the learning rate?"
 
 
 def make_optimizer(groups: list[dict[str, Any]], settings: TrainingSettings) -> torch.optim.Optimizer:

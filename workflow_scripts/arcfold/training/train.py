@@ -39,6 +39,7 @@ from arcfold.training.job import (
     determinism,
     make_schedule,
     peak_memory,
+    remedy_of_divergence,
 )
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ def train_adapter(
 ) -> dict[str, Any]:
     """Trains a LoRA of a loaded causal language model on samples in the given order; writes it to `folder`.
 
-    base_model: float32 or bfloat16, on the device that computes; the LoRA is trained in float32
+    base_model: float32, bfloat16 or float16, on the device that computes; the LoRA is trained in float32
     beside it. Its weights are the same after the call. For the unsloth backend, one that
     `unsloth.load` has loaded.
     samples: in training order, all epochs one after the other; without any the adapter stays as it began.
@@ -110,7 +111,7 @@ def train_adapter(
             outcome = _backend(backend)(base_model, job) if samples else Outcome(dict(weights), [], 0, 0.0, 0.0)
         finally:
             job.progress.close()
-    _check_finite(outcome.weights, schedule.steps)
+    _check_finite(outcome.weights, schedule.steps, next(base_model.parameters()).dtype)
     with new_folder(folder) as temporary:
         save_adapter(temporary, spec, outcome.weights, base_record)
     if saved is not None:
@@ -201,11 +202,11 @@ def _hash_of_samples(samples: Sequence[Sample]) -> str:
     return total.hexdigest()
 
 
-def _check_finite(weights: Mapping[str, Tensor], steps: int) -> None:
+def _check_finite(weights: Mapping[str, Tensor], steps: int, dtype: torch.dtype) -> None:
     """A gradient that is not finite shows in the next step's loss; after the last step it shows only here."""
     for key, tensor in weights.items():
         if not torch.isfinite(tensor).all():
-            raise InputError(f"training: {key} is not finite after step {steps}; lower the learning rate?")
+            raise InputError(f"training: {key} is not finite after step {steps}; {remedy_of_divergence(dtype)}")
 
 
 def _report(

@@ -1,5 +1,8 @@
 """The reference backend: trl's SFTTrainer over transformers and peft.
 
+A float16 model is trained on a GPU with float32 LoRAs under autocast, its losses scaled by torch's GradScaler. On a
+CPU accelerate has no such scaler: there the same weights are computed with in float32, and the report says so.
+
 Known to work with trl 1.15 (on a GPU) and 1.16 and with transformers 5.17 and 5.23. trl and datasets are
 imported when `train` is called, since their import takes seconds.
 
@@ -50,14 +53,20 @@ def train(base_model: nn.Module, job: Job, adapt: Adapt | None = None) -> Outcom
     began = time.monotonic()
     settings, recompute = job.settings, False
     notes: list[str] = []
+    parameter = next(base_model.parameters())
+    widened = parameter.dtype == torch.float16 and parameter.device.type == "cpu"
+    if widened:
+        notes.append("float16 weights, computed with in float32: the trl backend scales losses on a GPU only")
+        log.warning(notes[-1])
     while True:
         try:
-            outcome = _train(base_model, replace(job, settings=settings), adapt or _adapt, recompute, began)
+            with _in_float32(base_model) if widened else contextlib.nullcontext():
+                outcome = _train(base_model, replace(job, settings=settings), adapt or _adapt, recompute, began)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
         else:
-            outcome.notes = notes
+            outcome.notes = notes + outcome.notes
             return outcome
         if settings.batch % 2 == 0:
             settings = replace(settings, batch=settings.batch // 2, accumulation=settings.accumulation * 2)
@@ -74,13 +83,27 @@ def train(base_model: nn.Module, job: Job, adapt: Adapt | None = None) -> Outcom
             torch.cuda.empty_cache()
 
 
+@contextlib.contextmanager
+def _in_float32(model: nn.Module) -> Iterator[None]:
+    """The parameters as float32 numbers; afterwards as they were."""
+    before = {name: parameter.data for name, parameter in model.named_parameters()}
+    for parameter in model.parameters():
+        if parameter.dtype == torch.float16:  # others are quantized
+            parameter.data = parameter.data.float()
+    try:
+        yield
+    finally:
+        for name, parameter in model.named_parameters():
+            parameter.data = before[name]
+
+
 def _train(base_model: nn.Module, job: Job, adapt: Adapt, recompute: bool, began: float) -> Outcome:
     with (
         _without_future_warnings(),
         _adapted(base_model, job, adapt, recompute) as model,
         tempfile.TemporaryDirectory() as scratch,
     ):
-        recorder = _Recorder(job, began)
+        recorder = _Recorder(job, began, next(base_model.parameters()).dtype)
         saved = job.checkpoints.latest() if job.checkpoints is not None else None
         resume = None
         if saved is not None:
@@ -90,6 +113,10 @@ def _train(base_model: nn.Module, job: Job, adapt: Adapt, recompute: bool, began
         trainer = _make_trainer(model, job, recompute, Path(scratch), recorder)
         trainer.train(resume_from_checkpoint=resume)
         weights = _weights_of(model)
+    notes = []
+    if trainer.args.fp16 and all(torch.equal(weights[key], first) for key, first in job.weights.items()):
+        notes.append("nothing was trained: in each step the gradients were too large for float16")
+        log.warning(notes[-1])
     return Outcome(
         weights={key: weights[key] for key in job.weights},
         losses=recorder.losses,
@@ -97,6 +124,7 @@ def _train(base_model: nn.Module, job: Job, adapt: Adapt, recompute: bool, began
         first_step_seconds=recorder.first_step - began,
         later_seconds=recorder.last_step - recorder.first_step,
         resumed_at=recorder.resumed_at,
+        notes=notes,
     )
 
 
@@ -190,8 +218,10 @@ def _weights_of(model: nn.Module) -> dict[str, Tensor]:
 class _Recorder:
     """What the trainer's callbacks note down along the way."""
 
-    def __init__(self, job: Job, began: float) -> None:
+    def __init__(self, job: Job, began: float, dtype: torch.dtype) -> None:
+        """dtype: what the base model computes in"""
         self.job = job
+        self.dtype = dtype
         self.began = began
         self.losses: list[float] = []
         self.resumed_at = 0
@@ -202,7 +232,7 @@ class _Recorder:
 
     def micro_batch(self, loss: float, computed: int) -> None:
         """A micro-batch is done; `loss` is its share of the step's."""
-        self.step_loss += check_loss(loss, len(self.losses) + 1)
+        self.step_loss += check_loss(loss, len(self.losses) + 1, self.dtype)
         self.computed_tokens += computed
 
     def step_done(self) -> None:
@@ -283,6 +313,7 @@ def _arguments(model: nn.Module, job: Job, recompute: bool, output: Path) -> Any
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,
         bf16=parameter.dtype == torch.bfloat16,
+        fp16=parameter.dtype == torch.float16,
         use_cpu=parameter.device.type == "cpu",
         gradient_checkpointing=recompute,
         gradient_checkpointing_kwargs={"use_reentrant": False} if recompute else None,
@@ -339,5 +370,10 @@ def _make_trainer(model: nn.Module, job: Job, recompute: bool, output: Path, rec
         data_collator=collate,
         callbacks=[Callback()],
     )
+    if trainer.args.fp16:
+        # trl makes the LoRA of a quantized model bfloat16, and the scaler takes no such gradients
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()
     trainer.remove_callback(PrinterCallback)
     return trainer

@@ -60,6 +60,16 @@ _OF_KEYS = {32: _Blocks(64, 64, 4, 3), 64: _Blocks(64, 64, 4, 3), 128: _Blocks(6
 """By head size; the block of the program itself is a multiple of the one that its loop takes."""
 
 
+def whole_rows(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether there is attention for all pieces of a row at once: in 16 bits, on Ampere (8.0) or later.
+
+    By these kernels where they are usable, else by torch's flash attention, which older cards lack too.
+    """
+    if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
+        return False
+    return torch.cuda.get_device_capability(device) >= (8, 0)
+
+
 def usable(q: Tensor) -> bool:
     """Whether the kernels compute these queries (T, H, E) where they are: in 16 bits on Hopper or later."""
     # older cards lack the tensor memory accelerator, by which all blocks are read

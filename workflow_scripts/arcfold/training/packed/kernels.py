@@ -189,32 +189,37 @@ def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor) -> tuple[Ten
 
 def adamw(
     master: Tensor, gradient: Tensor, mean: Tensor, square: Tensor, share: Tensor, numbers: Tensor,
-    betas: tuple[float, float], eps: float, decay: float,
+    betas: tuple[float, float], eps: float, decay: float, finite: Tensor | None = None,
 ) -> None:  # fmt: skip
     """One AdamW step (Loshchilov and Hutter, 2019, arXiv 1711.05101) in place over flat tensors.
 
     master, mean, square: (n,) float32, `gradient` (n,) of any number type. share: scalar tensor that scales the
-    gradient. numbers: (3,) learning rate, 1 / (1 - beta1^t), 1 / sqrt(1 - beta2^t). All that changes from
-    step to step is on the device, so that a captured step can be played again.
+    gradient. numbers: (3,) learning rate, 1 / (1 - beta1^t), 1 / sqrt(1 - beta2^t). finite: scalar tensor, where it
+    is 0 nothing changes; None: there is no such step. All that changes from step to step is on the device, so that
+    a captured step can be played again.
     """
     # The masters are float32 beside the computation's bfloat16. That has 8 significant bits, in which a step of
     # less than a 512th of a weight is lost: at a rate of 1e-4, about AdamW's step, that of every weight above 0.05.
     if use_triton(master.device):
         size = len(master)
         _adamw_kernel[(triton.cdiv(size, 1024),)](
-            master, gradient, mean, square, share, numbers, size, 1 - betas[0], betas[1], 1 - betas[1], eps, decay,
-            BLOCK=1024,
+            master, gradient, mean, square, share, numbers, share if finite is None else finite,
+            size, 1 - betas[0], betas[1], 1 - betas[1], eps, decay, GUARDED=finite is not None, BLOCK=1024,
         )  # fmt: skip
         return
     rate, mean_scale, root_scale = numbers.unbind()
     # a piece stays in a CPU's cache from operation to operation
     size = 2**16 if master.device.type == "cpu" else len(master)
     for one, given, m, v in zip(*(tensor.split(size) for tensor in (master, gradient, mean, square)), strict=True):
+        before = None if finite is None else [tensor.clone() for tensor in (one, m, v)]
         g = given.float() * share
         one.mul_(1 - rate * decay)
         m.lerp_(g, 1 - betas[0])
         v.mul_(betas[1]).addcmul_(g, g, value=1 - betas[1])
         one.sub_((m * (rate * mean_scale)).div_(v.sqrt().mul_(root_scale).add_(eps)))
+        if finite is not None and before is not None:
+            for tensor, old in zip((one, m, v), before, strict=True):
+                tensor.copy_(torch.where(finite > 0, tensor, old))
 
 
 def use_triton(device: torch.device) -> bool:
@@ -456,15 +461,19 @@ if triton is not None:
 
     @triton.jit
     def _adamw_kernel(
-        master, gradient, mean, square, share, numbers, size, rest1, beta2, rest2, eps, decay, BLOCK: tl.constexpr
-    ):
+        master, gradient, mean, square, share, numbers, finite, size, rest1, beta2, rest2, eps, decay,
+        GUARDED: tl.constexpr, BLOCK: tl.constexpr,
+    ):  # fmt: skip
         """BLOCK numbers of the flat tensors. Programs (size / BLOCK rounded up,).
 
-        In: gradient (size,); share () and numbers (3,) float32, as in `adamw`; rest1: 1 - beta1; rest2: 1 - beta2;
-        eps; decay: the share of a number that a rate of 1 takes away. In and out: master, mean, square (size,) float32.
+        In: gradient (size,); share () and numbers (3,) float32, as in `adamw`; finite () float32, read only with
+        GUARDED; rest1: 1 - beta1; rest2: 1 - beta2; eps; decay: the share of a number that a rate of 1 takes away.
+        In and out: master, mean, square (size,) float32.
         """
         at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
         inside = at < size
+        if GUARDED:
+            inside = inside & (tl.load(finite) > 0)
         # read, not passed: a captured launch keeps its arguments, and these change from step to step
         rate = tl.load(numbers)
         mean_scale = tl.load(numbers + 1)

@@ -30,6 +30,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -39,9 +40,11 @@ from torch import Tensor, nn
 from arcfold.jobs.files import InputError
 from arcfold.jobs.memory import out_of_memory
 from arcfold.models.positions import MODEL_TYPE
-from arcfold.training.job import Job, Outcome, check_loss
+from arcfold.training.job import Job, Outcome, check_loss, remedy_of_divergence
+from arcfold.training.packed import attention
 from arcfold.training.packed.buckets import Shape, plan_shapes
 from arcfold.training.packed.graphs import Graphs
+from arcfold.training.packed.loss_scale import HEADROOM, SMALLEST, LossScale
 from arcfold.training.packed.network import Network
 from arcfold.training.packed.rows import Row, Rows, packed_size, row_of
 from arcfold.training.packed.update import make_update
@@ -94,8 +97,8 @@ def _check(model: Any, job: Job) -> None:
     if any(type(m) is not nn.Linear for layer in model.model.layers for m in _linears(layer)):
         raise InputError(f"backend: packed computes plain linear layers, the model has quantized ones; {remedy}")
     dtype = model.model.embed_tokens.weight.dtype
-    if dtype not in (torch.float32, torch.bfloat16):
-        raise InputError(f"backend: packed computes float32 and bfloat16, the model is {dtype}; {remedy}")
+    if dtype not in (torch.float32, torch.bfloat16, torch.float16):
+        raise InputError(f"backend: packed computes in 32 or 16 bits, the model is {dtype}; {remedy}")
     if job.spec.dropout:
         raise InputError(f"backend: packed computes no dropout, the adapter has {job.spec.dropout}; {remedy}")
 
@@ -115,8 +118,8 @@ def launch_bound(network: Network, job: Job) -> bool:
     """Whether a GPU would wait for Python: 4 operations for each parameter and token, over the steps' mean."""
     parameters = sum(p.inputs * p.outputs for layer in network.layers for p in layer.projections)
     tokens = sum(len(sample.input_ids) for sample in job.samples) / job.schedule.steps
-    # float32 attends sample by sample, by lengths that the host must know: no capture serves a second row
-    graphs = network.device.type == "cuda" and network.dtype == torch.bfloat16
+    # else each sample is attended to by itself, by lengths that the host must know: no capture serves a second row
+    graphs = attention.whole_rows(network.device, network.dtype)
     return graphs and 4 * parameters * tokens < _LAUNCH_BOUND
 
 
@@ -133,7 +136,9 @@ class Loop:
         network.turn_by(self.rows.distinct)
         rates = (job.settings.learning_rate, job.settings.embedding_learning_rate)
         flats = network.flats()
-        self.update = make_update(flats, rates[: len(flats)], job.settings, job.schedule)
+        # the others have the exponents of float32, in which no gradient is too small
+        self.scale = LossScale(network.device) if network.dtype == torch.float16 else None
+        self.update = make_update(flats, rates[: len(flats)], job.settings, job.schedule, self.scale)
         self.graphs = Graphs(network.device) if padded and network.device.type == "cuda" else None
         self.micro = job.settings.batch
         self.packed: dict[tuple[int, int], tuple[Tensor, Shape]] = {}
@@ -151,7 +156,8 @@ class Loop:
     def run(self) -> Outcome:
         """All steps that are not done yet.
 
-        Raises InputError for a loss that is not finite, and when one sample does not fit into memory.
+        Raises InputError for a loss that is not finite, for a first step whose gradients are not, and when one sample
+        does not fit into memory.
         """
         steps = self.job.schedule.steps
         resumed_at = self._resume()
@@ -159,6 +165,8 @@ class Loop:
         self.pack(resumed_at * self._step_size())
         for step in range(resumed_at, steps):
             self.step(step)
+            if step == 0 and self.scale is not None:
+                self._find_scale(self.scale)
             # the first step's loss is waited for: kernels are built in it, and its seconds are reported apart
             if step == resumed_at:
                 self._read_losses(step + 1)
@@ -170,6 +178,8 @@ class Loop:
                 self._save()
         self._read_losses(steps)
         ended = time.monotonic()
+        if self.scale is not None and (skipped := steps - int(self.scale.applied)):
+            self.notes.append(f"{skipped} of {steps} steps were skipped: their gradients were too large for float16")
         return Outcome(
             weights=self.network.export(),
             losses=self.losses,
@@ -233,6 +243,24 @@ class Loop:
         self.loss.zero_()
         self.warm = True
 
+    def _find_scale(self, scale: LossScale) -> None:
+        """Takes the first step again, each time with half the scale, until its gradients are finite.
+
+        A later step that overflows is skipped, one of hundreds; a training of few steps would lose most of them
+        before the scale is found.
+        """
+        if bool(scale.finite):
+            return
+        # a loss that is not finite has no scale, and is named when it is read
+        while not bool(scale.finite) and bool(self.step_losses[0].isfinite()):
+            if float(scale.factor) < SMALLEST:
+                raise InputError(
+                    f"training: the gradients of step 1 are not finite; {remedy_of_divergence(self.network.dtype)}"
+                )
+            self.step(0)
+        # this is the largest that the first step could have; later ones may have larger gradients
+        scale.factor.div_(HEADROOM)
+
     def _micro_batch(self, first: int, stop: int, whole: bool) -> bool:
         """Its gradients and its share of the loss; False if it did not fit into memory and the next will be smaller."""
         packed, shape = self.packed[first, stop]
@@ -262,7 +290,11 @@ class Loop:
             function()
 
     def _gradients(self, row: Row, whole: bool) -> None:
-        self.loss.add_(self.network.loss_and_gradients(row))
+        if self.scale is None:
+            self.loss.add_(self.network.loss_and_gradients(row))
+        else:
+            scaled = replace(row, weights=row.weights * self.scale.factor)
+            self.loss.add_(self.network.loss_and_gradients(scaled) / self.scale.factor)
         if not whole:
             for flat in self.network.flats():
                 flat.total.add_(flat.grad)
@@ -303,7 +335,7 @@ class Loop:
         size = self._step_size()
         for loss in self.step_losses[len(self.losses) : steps].tolist():
             step = len(self.losses)
-            self.losses.append(check_loss(loss, step + 1))
+            self.losses.append(check_loss(loss, step + 1, self.network.dtype))
             self.job.progress.update(step + 1, loss, sum(self.rows.lengths[step * size : (step + 1) * size]))
 
     def _checkpoint_due(self) -> bool:

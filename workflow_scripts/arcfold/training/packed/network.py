@@ -308,12 +308,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor, row: Row, scale: float, out: Tensor)
     """Writes causal attention inside each piece of a row into `out`; returns what makes its gradient those of q, k, v.
 
     q, out: (T, H, E); k, v: (T, K, E), each serving H / K query heads; out may be a part of wider rows. On a GPU
-    in 16 bits this is one attention over all pieces, by our kernels where they are made for the card, else by
-    torch's flash attention; otherwise one attention for each piece. scale: what q · k is multiplied with.
+    from Ampere on this is in 16 bits one attention over all pieces, by our kernels where they are made for the card,
+    else by torch's flash attention; otherwise one attention for each piece. scale: what q · k is multiplied with.
     """
     if attention.usable(q):
         return _attend_triton(q, k, v, row, scale, out)
-    way = _attend_flash if q.is_cuda and q.dtype in (torch.bfloat16, torch.float16) else _attend_each
+    way = _attend_flash if attention.whole_rows(q.device, q.dtype) else _attend_each
     made, backward = way(q, k, v, row, scale)
     out.copy_(made)
     return backward

@@ -26,6 +26,7 @@ from torch import Tensor
 from arcfold.training.job import Schedule, TrainingSettings, make_optimizer
 from arcfold.training.packed.flat import Flat
 from arcfold.training.packed.kernels import adamw
+from arcfold.training.packed.loss_scale import LossScale
 
 BETAS, EPS = (0.9, 0.999), 1e-8
 
@@ -50,27 +51,38 @@ class Update(Protocol):
 
 
 def make_update(
-    flats: Sequence[Flat], rates: Sequence[float], settings: TrainingSettings, schedule: Schedule
+    flats: Sequence[Flat],
+    rates: Sequence[float],
+    settings: TrainingSettings,
+    schedule: Schedule,
+    scale: LossScale | None = None,
 ) -> Update:
     """AdamW of our own, or for `adamw_8bit` bitsandbytes'. rates: the peak learning rate of each flat.
 
+    scale: what the losses are multiplied with, None if with nothing; its state is part of the update's.
     Raises InputError where bitsandbytes is asked for and missing.
     """
     made: Any = AdamW if settings.optimizer == "adamw" else LibraryOptimizer
-    return made(flats, rates, settings, schedule)
+    return made(flats, rates, settings, schedule, scale)
 
 
-def clip_share(gradients: Sequence[Tensor], limit: float) -> Tensor:
-    """The factor that brings the gradients' norm down to `limit`, as torch.nn.utils.clip_grad_norm_; 1 if that is 0.
+def share_of(gradients: Sequence[Tensor], limit: float, scale: LossScale | None) -> Tensor:
+    """What the gradients are multiplied with: clipped to the norm `limit`, as torch.nn.utils.clip_grad_norm_ does.
 
-    min(1, limit / (norm + 1e-6)), a float32 scalar on the device; the norm is that of all gradients together.
+    min(1, limit / (norm + 1e-6)), a float32 scalar on the device, 1 without a limit; the norm is that of all
+    gradients together. With a scale norm and share are those of gradients S times as large, and the scale is told
+    whether they are finite.
     """
     # stays on the device: reading it here would make Python wait in every step
-    if limit <= 0:
+    if limit <= 0 and scale is None:
         return torch.ones((), device=gradients[0].device)
     norms = [torch.linalg.vector_norm(gradient, dtype=torch.float32) for gradient in gradients]
     norm = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
-    return (limit / (norm + 1e-6)).clamp(max=1.0)
+    if scale is None:
+        return (limit / (norm + 1e-6)).clamp(max=1.0)
+    scale.judge(norm)
+    share = 1 / scale.factor
+    return share if limit <= 0 else share * (limit / (norm * share + 1e-6)).clamp(max=1.0)
 
 
 class AdamW:
@@ -79,8 +91,14 @@ class AdamW:
     capturable = True
 
     def __init__(
-        self, flats: Sequence[Flat], rates: Sequence[float], settings: TrainingSettings, schedule: Schedule
+        self,
+        flats: Sequence[Flat],
+        rates: Sequence[float],
+        settings: TrainingSettings,
+        schedule: Schedule,
+        scale: LossScale | None,
     ) -> None:
+        self.scale = scale
         self.masters = [flat.master for flat in flats]
         self.decay, self.limit = settings.weight_decay, settings.max_grad_norm
         self.means = [torch.zeros_like(master) for master in self.masters]
@@ -101,16 +119,22 @@ class AdamW:
         self.numbers.copy_(self.table[step])
 
     def apply(self, gradients: Sequence[Tensor]) -> None:
-        share = clip_share(gradients, self.limit)
+        share, scale = share_of(gradients, self.limit, self.scale), self.scale
+        if scale is not None:
+            # t counts the steps that were taken; the rate goes on with those that were not
+            self.numbers[:, 1:].copy_(self.table[:, :, 1:].index_select(0, scale.applied[None])[0])
         for index, master in enumerate(self.masters):
             adamw(
                 master, gradients[index], self.means[index], self.squares[index], share, self.numbers[index],
-                BETAS, EPS, self.decay,
+                BETAS, EPS, self.decay, None if scale is None else scale.finite,
             )  # fmt: skip
+        if scale is not None:
+            scale.settle()
 
     def state(self) -> dict[str, Tensor]:
         named = {"mean": self.means, "square": self.squares}
-        return {f"{name}.{i}": tensor for name, tensors in named.items() for i, tensor in enumerate(tensors)}
+        state = {f"{name}.{i}": tensor for name, tensors in named.items() for i, tensor in enumerate(tensors)}
+        return state | _state_of(self.scale)
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         for key, tensor in self.state().items():
@@ -124,8 +148,14 @@ class LibraryOptimizer:
     capturable = False
 
     def __init__(
-        self, flats: Sequence[Flat], rates: Sequence[float], settings: TrainingSettings, schedule: Schedule
+        self,
+        flats: Sequence[Flat],
+        rates: Sequence[float],
+        settings: TrainingSettings,
+        schedule: Schedule,
+        scale: LossScale | None,
     ) -> None:
+        self.scale = scale
         self.masters, self.rates, self.schedule = [flat.master for flat in flats], rates, schedule
         self.limit = settings.max_grad_norm
         groups = [{"params": [master], "lr": rate} for master, rate in zip(self.masters, rates, strict=True)]
@@ -136,10 +166,14 @@ class LibraryOptimizer:
             group["lr"] = rate * self.schedule.factor(step)
 
     def apply(self, gradients: Sequence[Tensor]) -> None:
-        share = clip_share(gradients, self.limit)
+        share = share_of(gradients, self.limit, self.scale)
         for master, gradient in zip(self.masters, gradients, strict=True):
             master.grad = gradient.float() * share
-        self.optimizer.step()
+        # another library's step can only be called or not, so this waits for the device
+        if self.scale is None or bool(self.scale.finite):
+            self.optimizer.step()
+        if self.scale is not None:
+            self.scale.settle()
         # a flat's own `grad` is what counts; a second float32 copy would stay in memory
         for master in self.masters:
             master.grad = None
@@ -149,14 +183,20 @@ class LibraryOptimizer:
             f"{index}.{name}": torch.as_tensor(value)
             for index, values in self.optimizer.state_dict()["state"].items()
             for name, value in values.items()
-        }
+        } | _state_of(self.scale)
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         named: dict[int, dict[str, Any]] = {}
-        for key, value in state.items():
+        for key, tensor in (of_scale := _state_of(self.scale)).items():
+            tensor.copy_(state[key])
+        for key, value in ((key, value) for key, value in state.items() if key not in of_scale):
             index, _, name = key.partition(".")
             # bitsandbytes counts steps as a number of Python; all else are tensors
             number = name == "step" and value.ndim == 0
             named.setdefault(int(index), {})[name] = int(value) if number else value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": named, "param_groups": groups})
+
+
+def _state_of(scale: LossScale | None) -> dict[str, Tensor]:
+    return {} if scale is None else {f"scale.{name}": tensor for name, tensor in scale.state().items()}
