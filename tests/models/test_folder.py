@@ -7,7 +7,7 @@ from made_models import bigram_model
 from shipped import ROOT
 
 from arcfold.jobs.files import InputError
-from arcfold.models.base import BaseModel, codec_of
+from arcfold.models.base import BaseModel, codec_of, gpu_number_type
 from arcfold.models.folder import model_files, model_record
 from arcfold.models.tokenizer import token_ids
 from arcfold.models.transformers import load_pretrained
@@ -179,8 +179,24 @@ def test_a_model_computes_in_bfloat16_where_the_processor_multiplies_it_and_as_t
     if cpuinfo.exists():  # the kernel's word for the same units
         has_units = "amx_bf16" in cpuinfo.read_text()
         assert load_pretrained(BaseModel.open(folder), cpu).dtype == (torch.bfloat16 if has_units else torch.float32)
-    for name in ("float32", "bfloat16"):
+    for name in ("float32", "bfloat16", "float16"):
         assert load_pretrained(BaseModel.open(folder, dtype=name), cpu).dtype == getattr(torch, name)
+
+
+@pytest.mark.parametrize(
+    ("capability", "expected"),
+    [
+        ((6, 0), "float16"),  # P100
+        ((7, 0), "float16"),  # V100
+        ((7, 5), "float16"),  # T4
+        ((8, 0), "bfloat16"),  # A100
+        ((8, 9), "bfloat16"),  # L4
+        ((9, 0), "bfloat16"),  # H100
+        ((12, 0), "bfloat16"),
+    ],
+)
+def test_auto_is_float16_on_gpus_without_bfloat16(capability: tuple[int, int], expected: str) -> None:
+    assert gpu_number_type(capability) == expected
 
 
 def test_longer_sequences_than_the_model_has_positions_are_refused():

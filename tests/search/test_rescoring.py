@@ -1,11 +1,15 @@
+import copy
+
 import pytest
 import torch
+from environments import DEVICE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference_positions import Reference, text_of
 from reference_search import reply_log_prob
 from tiny_models import ARCHITECTURES, END, real_prompts, shared_embedded_model, tiny_model, with_lora
 
+from arcfold.jobs.files import InputError
 from arcfold.models.positions import MODEL_TYPE
 from arcfold.search.rescoring import Progress, reply_log_probs
 
@@ -107,3 +111,23 @@ def test_long_replies_behind_one_prompt_are_cut_into_passes(monkeypatch: pytest.
     found = reply_log_probs(model, [([1, 2, 3], replies), ([1], replies[:2])])
     for (prompt, of_prompt), values in zip([([1, 2, 3], replies), ([1], replies[:2])], found, strict=True):
         assert values == pytest.approx([reply_log_prob(model, prompt, reply) for reply in of_prompt], abs=1e-4)
+
+
+@pytest.mark.parametrize("engine", ["cpu", "gpu"])
+def test_float16_scores_as_float32_does(engine: str) -> None:
+    model = copy.deepcopy(tiny_model("qwen3", seed=1, kv_heads=2)).half()
+    exact = copy.deepcopy(model).float()
+    questions = [((1, 2, 3), [(1, 4), (1, 2, 4), (0,)]), ((0,), [(3, 3, 3, 4)])]
+    found = reply_log_probs(model.to(DEVICE), questions, engine=engine)
+    for (prompt, replies), values in zip(questions, found, strict=True):
+        assert values == pytest.approx([reply_log_prob(exact, prompt, reply) for reply in replies], abs=0.02)
+
+
+@pytest.mark.parametrize("engine", ["cpu", "gpu"])
+def test_logits_that_are_not_finite_end_with_one_line(engine: str) -> None:
+    model = copy.deepcopy(tiny_model("qwen3", seed=1)).half().to(DEVICE)
+    model.model.embed_tokens.weight.data[3] = torch.inf
+    assert reply_log_probs(model, [((1, 2), [(0, 3), (0, 4)])], engine=engine)
+    with pytest.raises(InputError, match=r"rescoring: .* not finite.*float16.*dtype to float32 or bfloat16") as error:
+        reply_log_probs(model, [((1, 2), [(0, 3), (3, 4)])], engine=engine)
+    assert "\n" not in str(error.value)

@@ -1,8 +1,11 @@
+import copy
 import math
 from collections.abc import Iterable
 from functools import cache
 
 import pytest
+import torch
+from environments import DEVICE
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from reference_positions import Reference, text_of
@@ -18,6 +21,7 @@ from tiny_models import (
     with_lora,
 )
 
+from arcfold.jobs.files import InputError
 from arcfold.models.positions import MODEL_TYPE
 from arcfold.search.search import Found, Progress, Query, Reply, search
 
@@ -254,3 +258,28 @@ def test_no_queries_no_replies() -> None:
 def test_wrong_arguments_are_refused(query: Query, options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         search(tiny_model("llama"), [query], **{"end": 4, "min_prob": 0.5, **options})
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
+def test_float16_finds_what_float32_finds(architecture: str, engine: str) -> None:
+    model = copy.deepcopy(tiny_model(architecture, seed=1, kv_heads=2)).half()
+    exact = copy.deepcopy(model).float()
+    queries = [Query(prompt, 5) for prompt in ((1, 2, 3), (0,), (3, 3, 0, 1, 2, 2, 1))]
+    found = search(model.to(DEVICE), queries, end=4, min_prob=0.01, engine=engine)
+    assert sum(len(one.replies) for one in found) > 10
+    for query, one in zip(queries, found, strict=True):
+        _same(one, brute_force(exact, query.prompt, query.longest, 4, 0.01), 0.01, 0.02)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("prompt", [(1, 2, 3), (1, 2)])
+def test_logits_that_are_not_finite_end_with_one_line(prompt: tuple[int, ...], engine: str, dtype: torch.dtype) -> None:
+    """Token 3 overflows: in the prompt, or as a successor that is run in a later step."""
+    model = copy.deepcopy(tiny_model("qwen3", seed=1)).to(DEVICE, dtype)
+    model.model.embed_tokens.weight.data[3] = torch.inf
+    with pytest.raises(InputError, match="search: logits are not finite") as error:
+        search(model, [Query((0, 1), 1), Query(prompt, 6)], end=4, min_prob=0.004, engine=engine)
+    assert "\n" not in str(error.value)
+    assert ("dtype to float32 or bfloat16" in str(error.value)) is (dtype == torch.float16)

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -114,6 +115,26 @@ def test_a_step_that_does_not_fit_changes_nothing(why: str) -> None:
     assert state.counters[[COUNT, ENDED, HELD]].tolist() == [6, 0, 1]
     assert state.counters[USED] == (95 if why == "slots" else 30)
     assert state.counters[WANT] > 6
+
+
+WAYS = [
+    advance_plain,
+    pytest.param(
+        advance,
+        marks=pytest.mark.skipif(not kernels.has_triton(DEVICE), reason="needs Triton and a GPU or its interpreter"),
+    ),
+]
+
+
+@pytest.mark.parametrize("vocabulary", [5, 200])
+@pytest.mark.parametrize("way", WAYS)
+def test_the_margin_of_a_query_with_numbers_that_are_none_is_negative(way: Any, vocabulary: int) -> None:
+    """A lane without a row means nothing, whatever stands there."""
+    state = _state(6, lanes=16, used=40)
+    log_probs = _log_probs(16, vocabulary)
+    log_probs[[3, 9]] = torch.nan  # a row of query 1, and a lane that would be one of query 0
+    way(state, 16, 5000, log_probs, THRESHOLD)
+    assert (state.queries.margin < 0).tolist() == [False, True]
 
 
 @pytest.mark.skipif(not kernels.has_triton(DEVICE), reason="needs Triton and a GPU or its interpreter")

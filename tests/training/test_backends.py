@@ -73,7 +73,9 @@ def choose(folder: Path, wanted: str = "auto", **more: Any) -> str:
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_what_the_packed_backend_computes_it_is_given(architecture: str, tmp_path: Path) -> None:
     model = tiny_model(architecture, vocabulary=16)
-    assert choose(folder_of(model, tmp_path / "model")) == "packed"
+    folder = folder_of(model, tmp_path / "model")
+    for dtype in ("auto", "float32", "bfloat16", "float16"):
+        assert choose(folder, dtype=dtype) == "packed"
     assert train(tmp_path / "a", samples_of(4), settings_of(), model, backend="packed")["steps"] == 1
 
 
@@ -87,7 +89,6 @@ NOT_PACKED = pytest.mark.parametrize(
         ("mistral", {"sliding_window": 64}, {}, "a sliding window of 64 with samples of 100 tokens"),
         ("qwen2", {"sliding_window": 64, "use_sliding_window": True}, {}, "a sliding window of 64"),
         ("qwen3", {"partial_rotary_factor": 0.5}, {}, "a part of a head"),
-        ("qwen3", {}, {"dtype": "float16"}, "float16"),
         ("qwen3", {}, {"quantization": "4bit"}, "quantized weights"),
         ("qwen3", {"quantization_config": {"quant_method": "bitsandbytes"}}, {}, "quantized weights"),
     ],

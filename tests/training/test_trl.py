@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+from pathlib import Path
+
 import pytest
 import torch
-from environments import needs_trl_on_a_cpu
+from environments import needs_gpu, needs_trl_on_a_cpu
 from tiny_models import tiny_model
-from trainings import ALL, model_of, samples_of, settings_of
+from trainings import ALL, bytes_of, model_of, samples_of, settings_of, train
 
 from arcfold.models.lora import fresh_weights, make_spec
 from arcfold.training.job import Job, Progress, make_schedule
@@ -51,3 +54,42 @@ def test_keeping_fewer_activations_changes_no_loss() -> None:
         losses.append(_train(model, job, _adapt, recompute, 0.0).losses)
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
     assert len(losses[0]) == 2
+
+
+@needs_trl_on_a_cpu
+@pytest.mark.parametrize("tied", [False, True])
+def test_on_a_cpu_float16_weights_are_trained_on_in_float32(tied: bool, tmp_path: Path) -> None:
+    """As if they had been float32 all along, and the report says so; the model is float16 again afterwards."""
+    model = copy.deepcopy(model_of(tied)).half()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    exact = train(tmp_path / "exact", samples_of(8), settings_of(), copy.deepcopy(model).float(), backend="trl")
+    report = train(tmp_path / "half", samples_of(8), settings_of(), model, backend="trl")
+    assert report["losses"] == exact["losses"]
+    assert bytes_of(tmp_path / "half") == bytes_of(tmp_path / "exact")
+    assert report["notes"] == ["float16 weights, computed with in float32: the trl backend scales losses on a GPU only"]
+    after = model.state_dict()
+    assert all(tensor.dtype == torch.float16 for tensor in model.parameters())
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert (model.lm_head.weight is model.model.embed_tokens.weight) == tied
+
+
+@needs_gpu
+@pytest.mark.parametrize("backend", ["trl", "packed"])
+def test_on_a_gpu_float16_is_trained_on_as_float32_is(backend: str, tmp_path: Path) -> None:
+    """Losses and directions; every byte again, with an adapter in float32."""
+    from safetensors.torch import load_file
+
+    more = {"targets": ("q_proj", "v_proj", "down_proj"), "learning_rate": 1e-2}
+    found = {}
+    for name, dtype in (("exact", torch.float32), ("half", torch.float16), ("again", torch.float16)):
+        model = copy.deepcopy(model_of()).half().to("cuda", dtype)
+        report = train(tmp_path / name, samples_of(80), settings_of(**more), model, backend=backend)
+        weights = load_file(tmp_path / name / "adapter_model.safetensors")
+        assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
+        learned = torch.cat([weights[key].flatten() for key in sorted(weights) if "lora_B" in key])
+        found[name] = report["losses"], learned
+        assert not any("nothing was trained" in note for note in report["notes"])
+    assert found["half"][0] == pytest.approx(found["exact"][0], rel=1e-2)
+    assert torch.cosine_similarity(found["half"][1], found["exact"][1], dim=0) > 0.9
+    assert found["again"][0] == found["half"][0]
+    assert bytes_of(tmp_path / "again") == bytes_of(tmp_path / "half")

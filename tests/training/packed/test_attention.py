@@ -14,22 +14,25 @@ from arcfold.training.packed.rows import Row
 pytestmark = pytest.mark.skipif(not kernels.has_triton(DEVICE), reason="needs Triton and a GPU or its interpreter")
 
 PIECES = [(1,), (128, 64), (200, 1, 0, 131, 65), (300, 7)]
-TYPE = torch.bfloat16 if DEVICE.type == "cuda" else torch.float32
+TYPES = (torch.bfloat16, torch.float16) if DEVICE.type == "cuda" else (torch.float32, torch.float16)
 
 
-def _tensors(tokens: int, heads: int, key_heads: int, size: int) -> list[torch.Tensor]:
+def _tensors(tokens: int, heads: int, key_heads: int, size: int, dtype: torch.dtype) -> list[torch.Tensor]:
     """q, k, v with the strides that they have in a model, and a gradient."""
     generator = torch.Generator().manual_seed(tokens + heads + size)
-    joined = torch.randn(tokens, heads + 2 * key_heads, size, generator=generator).to(DEVICE, TYPE)
-    gradient = torch.randn(tokens, heads, size, generator=generator).to(DEVICE, TYPE)
+    joined = torch.randn(tokens, heads + 2 * key_heads, size, generator=generator).to(DEVICE, dtype)
+    gradient = torch.randn(tokens, heads, size, generator=generator).to(DEVICE, dtype)
     return [joined[:, :heads], joined[:, heads : heads + key_heads], joined[:, heads + key_heads :], gradient]
 
 
 @pytest.mark.parametrize("pieces", PIECES)
 @pytest.mark.parametrize(("heads", "key_heads", "size"), [(2, 2, 64), (4, 2, 32), (3, 1, 128)])
-def test_there_and_back_as_torch(pieces: tuple[int, ...], heads: int, key_heads: int, size: int) -> None:
+@pytest.mark.parametrize("dtype", TYPES)
+def test_there_and_back_as_torch(
+    pieces: tuple[int, ...], heads: int, key_heads: int, size: int, dtype: torch.dtype
+) -> None:
     tokens = sum(pieces)
-    q, k, v, d = _tensors(tokens, heads, key_heads, size)
+    q, k, v, d = _tensors(tokens, heads, key_heads, size, dtype)
     if q.is_cuda and not attention.usable(q):
         pytest.skip("needs Hopper")
     bounds = torch.tensor([0, *pieces], dtype=torch.int32, device=DEVICE).cumsum(0, dtype=torch.int32)
@@ -37,7 +40,7 @@ def test_there_and_back_as_torch(pieces: tuple[int, ...], heads: int, key_heads:
     lengths = tuple(length for length in pieces if length)
     row = Row(nothing, nothing, nothing, bounds, nothing, nothing, nothing, lengths, max(pieces))
     expected, expected_back = _attend_each(q.float(), k.float(), v.float(), row, 0.3)
-    wide = torch.full((tokens, heads + 1, size), 7.0, device=DEVICE, dtype=TYPE)
+    wide = torch.full((tokens, heads + 1, size), 7.0, device=DEVICE, dtype=dtype)
     found = wide[:, :heads]
     sums = attention.forward(q, k, v, bounds, 0.3, found)
     assert wide[:, heads:].eq(7.0).all()

@@ -36,6 +36,7 @@ from arcfold.training.job import IGNORED, Job, Outcome, Sample, TrainingSettings
 log = logging.getLogger(__name__)
 
 _LOSSES = "losses.json"
+_FIRST_SCALE = 2.0**12
 
 
 Adapt = Callable[[nn.Module, Job, bool], Any]
@@ -371,6 +372,8 @@ def _make_trainer(model: nn.Module, job: Job, recompute: bool, output: Path, rec
         callbacks=[Callback()],
     )
     if trainer.args.fp16:
+        # torch begins with 65536, and skips steps until the scale is small enough: a training of few has none to spare
+        trainer.accelerator.scaler = torch.amp.GradScaler("cuda", init_scale=_FIRST_SCALE)
         # trl makes the LoRA of a quantized model bfloat16, and the scaler takes no such gradients
         for parameter in model.parameters():
             if parameter.requires_grad:
