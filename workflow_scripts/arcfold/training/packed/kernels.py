@@ -470,10 +470,11 @@ if triton is not None:
         GUARDED; rest1: 1 - beta1; rest2: 1 - beta2; eps; decay: the share of a number that a rate of 1 takes away.
         In and out: master, mean, square (size,) float32.
         """
+        if GUARDED:  # noqa: SIM102 (decided when it is compiled, the other when it runs)
+            if tl.load(finite) == 0:
+                return
         at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
         inside = at < size
-        if GUARDED:
-            inside = inside & (tl.load(finite) > 0)
         # read, not passed: a captured launch keeps its arguments, and these change from step to step
         rate = tl.load(numbers)
         mean_scale = tl.load(numbers + 1)
