@@ -3,46 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from environments import needs_gpu
 from processes import until, workers
 from tiny_workflow import Workflow, copied, refused
 
-from arcfold.jobs.files import without_provenance
-
-LONG = {"training": {"epochs": 100000}}
-
-
-def contents(workflow: Workflow) -> dict[str, Any]:
-    """Every file of the results but logs and times: JSON without provenance, else bytes; a link's target."""
-    found: dict[str, Any] = {}
-    for path in sorted(workflow.path("results").rglob("*")):
-        name = str(path.relative_to(workflow.folder))
-        if path.is_symlink():
-            found[name] = os.readlink(path)
-        elif path.is_file() and "logs" not in path.parts and path.name != ".snakemake_timestamp":
-            found[name] = path.read_bytes()
-            if path.suffix == ".json":
-                found[name] = without_provenance(json.loads(path.read_text()))
-    return found
+LONG = {"training": {"epochs": 50000}}
 
 
 def test_the_bytes_are_the_same_with_workers_and_without(fresh: Workflow, done: Workflow) -> None:
     score = "results/score_tiny.json"
     assert fresh(score, workers=False).status == 0
-    mine, theirs = contents(fresh), contents(done)
-    files = {name: file for name, file in mine.items() if not name.endswith("/files.json")}
-    assert len(files) > 15
-    assert files == {name: theirs[name] for name in files}
+    mine, theirs = fresh.contents(), done.contents()
+    assert len(mine) > 15
+    assert mine == {name: theirs[name] for name in mine}
 
 
 @needs_gpu
@@ -56,7 +37,7 @@ def test_on_a_gpu_the_bytes_are_the_same_with_workers_and_without(blank: Workflo
         score = workflow.read("results/score_tiny.json")
         devices = score["provenance"]["devices_of_folds"].values()
         assert {device["kind"] for of_step in devices for device in of_step} == {"cuda"}
-        made.append(contents(workflow))
+        made.append(workflow.contents())
     assert len(made[0]) > 15
     assert made[0] == made[1]
 

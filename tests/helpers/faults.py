@@ -1,0 +1,110 @@
+"""Faults with seeds: who is killed, with which signal, at which of a run's writes; and what the next call makes of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from processes import until
+from tiny_workflow import Workflow
+
+WRITES = 650
+"""A run of the tiny workflow's score opens, renames, links and removes files some 700 times."""
+SCORE = "results/score_tiny.json"
+KILLS = [("job", True), ("snakemake", True), ("group", True), ("job", False), ("snakemake", False), ("group", False)]
+REQUESTS = [("group", signal.SIGINT), ("snakemake", signal.SIGTERM), ("snakemake", signal.SIGINT), ("group", signal.SIGTERM)]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A signal to a job, to Snakemake or to its whole process group, when the run makes its write number `at`.
+
+    inside: whoever makes that write dies in the middle of it, else the signal comes from outside soon after
+    """
+
+    whom: str
+    signal: signal.Signals
+    at: int
+    inside: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.signal.name} to the {self.whom}, {'inside' if self.inside else 'after'} write {self.at}"
+
+
+def kill_of(seed: int) -> Fault:
+    whom, inside = KILLS[seed % len(KILLS)]
+    return Fault(whom, signal.SIGKILL, random.Random(seed).randint(1, WRITES), inside)
+
+
+def request_of(seed: int) -> Fault:
+    whom, number = REQUESTS[seed % len(REQUESTS)]
+    return Fault(whom, number, random.Random(seed).randint(1, WRITES))
+
+
+def strike(workflow: Workflow, fault: Fault, *targets: str) -> str:
+    """Calls Snakemake, lets the fault happen, and gives what was said once Snakemake has ended.
+
+    Jobs that it has left behind run on, and end by themselves.
+    """
+    command, environment = workflow.command(*(targets or (SCORE,)))
+    counter, said = workflow.path("writes"), workflow.path("said")
+    dying = {"counter": str(counter), "at": fault.at if fault.inside else 0, "whom": fault.whom}
+    path = [str(Path(__file__).with_name("dying")), *filter(None, [environment.get("PYTHONPATH")])]
+    environment |= {"DYING": json.dumps(dying), "PYTHONPATH": os.pathsep.join(path)}
+    counter.touch()
+    with said.open("wb") as stream:
+        process = subprocess.Popen(
+            command, cwd=workflow.folder, env=environment, start_new_session=True, stdout=stream, stderr=stream
+        )
+    try:
+        if not fault.inside:
+            until(lambda: counter.stat().st_size >= fault.at or process.poll() is not None, 120)
+            send(workflow, process, fault)
+        process.wait(120)
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        raise
+    assert counter.stat().st_size >= fault.at, f"the run has ended before: {said.read_text()}"
+    return said.read_text(errors="replace")
+
+
+def send(workflow: Workflow, process: subprocess.Popen, fault: Fault) -> None:
+    if fault.whom == "group":
+        os.killpg(process.pid, fault.signal)
+    elif fault.whom == "snakemake":
+        process.send_signal(fault.signal)
+    else:
+        jobs: list[int] = []
+
+        def found() -> bool:
+            jobs[:] = sorted(set(processes_of(workflow)) - {process.pid})
+            return bool(jobs) or process.poll() is not None
+
+        until(found, 120)
+        with contextlib.suppress(ProcessLookupError, IndexError):
+            os.kill(random.Random(fault.at).choice(jobs), fault.signal)
+
+
+def processes_of(workflow: Workflow, *, without: bytes | None = None) -> Iterator[int]:
+    """Processes that work in a workflow's folder, but those with a word in their command."""
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if path.joinpath("cwd").resolve() == workflow.folder.resolve():
+                words = path.joinpath("cmdline").read_bytes().split(b"\0")
+                if any(words) and without not in words:  # one without words has ended
+                    yield int(path.name)
+
+
+def left_behind(workflow: Workflow) -> list[str]:
+    """Temporary files and folders in the results, when all jobs have ended."""
+    until(lambda: not list(processes_of(workflow, without=b"arcfold.worker.serve")), 120)
+    found = workflow.path("results").rglob(".*")
+    return [str(path) for path in found if path.name != ".snakemake_timestamp"]
