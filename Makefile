@@ -1,6 +1,7 @@
 # make results/score_8folds.json   any target of the pipeline, with the environment that it needs
 # make test                        every check, as the CI runs them
 # make lint                        the checks without the tests
+# make test-faults                 kills at 25 moments and full disks, for some 20 minutes
 # make tables                      the tables of README and docs, from docs/measured
 # make env                         only the environment; `make clean-env` removes it
 #
@@ -29,10 +30,15 @@ READY := $(VENV)/.ready-$(shell { pwd; cat $(LOCKS); } | cksum | tr ' ' '-')
 DEV := $(VENV)/.ready-dev-$(shell { pwd; cat $(LOCKS) envs/dev.lock; } | cksum | tr ' ' '-')
 
 # Jobs find the environment's programs first.
-RUN = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)
+RUN = PATH='$(subst ','\'',$(CURDIR))/$(BIN)':"$$PATH" $(BIN)
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help env lint test tables clean-env FORCE
+# Snakemake makes a folder in the user's cache, and ends with a traceback where it cannot.
+ifeq ($(shell cache="$${XDG_CACHE_HOME:-$$HOME/.cache}"; mkdir -p "$$cache" 2>/dev/null && test -w "$$cache" && echo writable),)
+export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
+endif
+
+.PHONY: help env lint test test-faults tables clean-env FORCE
 
 help:
 	@sed -n '/^$$/q;s/^# \{0,1\}//p' Makefile
@@ -48,6 +54,10 @@ FORCE:
 test: export HF_HUB_OFFLINE = 1
 test: lint
 	$(RUN)/pytest --numprocesses logical --maxprocesses 8 --dist worksteal
+
+test-faults: export HF_HUB_OFFLINE = 1
+test-faults: $(DEV)
+	$(RUN)/pytest -m slow tests/workflow/test_faults.py
 
 lint: $(DEV)
 	$(RUN)/ruff check

@@ -1,4 +1,4 @@
-"""Faults with seeds: who is killed, with which signal, at which of a run's writes; and what the next call makes of it."""
+"""Faults with seeds: who gets which signal at which of a run's writes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from processes import until
 from tiny_workflow import Workflow
 
@@ -19,7 +21,12 @@ WRITES = 650
 """A run of the tiny workflow's score opens, renames, links and removes files some 700 times."""
 SCORE = "results/score_tiny.json"
 KILLS = [("job", True), ("snakemake", True), ("group", True), ("job", False), ("snakemake", False), ("group", False)]
-REQUESTS = [("group", signal.SIGINT), ("snakemake", signal.SIGTERM), ("snakemake", signal.SIGINT), ("group", signal.SIGTERM)]
+REQUESTS = [
+    ("group", signal.SIGINT),
+    ("snakemake", signal.SIGTERM),
+    ("snakemake", signal.SIGINT),
+    ("group", signal.SIGTERM),
+]
 
 
 @dataclass(frozen=True)
@@ -108,3 +115,38 @@ def left_behind(workflow: Workflow) -> list[str]:
     until(lambda: not list(processes_of(workflow, without=b"arcfold.worker.serve")), 120)
     found = workflow.path("results").rglob(".*")
     return [str(path) for path in found if path.name != ".snakemake_timestamp"]
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, mebibytes: int) -> Iterator[None]:
+    """A file system of that size in a folder; the test is skipped where there can be none."""
+    folder.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", folder], capture_output=True, text=True
+    )
+    if made.returncode:
+        pytest.skip(f"needs to mount a file system: {made.stderr.strip()}")
+    try:
+        yield
+    finally:
+        # workers live on for some seconds in a folder of it
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def leave_room(folder: Path, kibibytes: int) -> Path:
+    """Fills the disk of a folder but for so much; gives the file that does."""
+    filler = folder / "filler"
+    found = os.statvfs(folder)
+    with filler.open("wb") as stream:
+        os.posix_fallocate(stream.fileno(), 0, found.f_bavail * found.f_frsize - kibibytes * 1024)
+    return filler
+
+
+def unprivileged() -> list[str]:
+    """What stands before a command that is to obey permissions; root's process must give up its power for it."""
+    if os.geteuid() != 0:
+        return []
+    words = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+    if shutil.which("setpriv") is None or subprocess.run([*words, "true"], capture_output=True).returncode:
+        pytest.skip("root needs setpriv to give up what it may do")
+    return words

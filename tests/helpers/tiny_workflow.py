@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -121,6 +121,9 @@ class Workflow:
     def __call__(self, *arguments: str, settings: Mapping[str, Any] | None = None, **config: Any) -> Call:
         """Calls snakemake, see `command`."""
         command, environment = self.command(*arguments, settings=settings, **config)
+        return self.run(command, environment)
+
+    def run(self, command: Sequence[str], environment: Mapping[str, str]) -> Call:
         done = subprocess.run(
             command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from environments import needs_gpu
 from processes import until, workers
 from tiny_workflow import Workflow, copied, refused
@@ -98,3 +99,21 @@ def test_a_killed_snakemake_leaves_no_worker_and_the_next_call_goes_on(fresh: Wo
 def test_without_hooks_a_job_says_what_it_lacks(fresh: Workflow) -> None:
     call = fresh("results/runs/hidden_1folds/adapters/fold-0", "--no-hooks")
     refused(call, ".job.json: no such file", "--no-hooks keeps it from that")
+
+
+@needs_gpu
+@pytest.mark.parametrize("mebibytes", [50, 700], ids=lambda left: f"{left} MiB left")
+def test_a_device_whose_memory_others_have_is_one_line_and_the_next_call_goes_on(
+    blank: Workflow, tmp_path: Path, mebibytes: int
+) -> None:
+    """Too little for CUDA itself, and for CUDA and what the libraries allocate on top."""
+    workflow = Workflow(copied(blank, tmp_path).folder, devices="0")
+    adapter = "results/runs/tiny/adapters/fold-0"
+    held = torch.empty(torch.cuda.mem_get_info()[0] - (mebibytes << 20), dtype=torch.uint8, device="cuda")
+    call = workflow(adapter, "--resources", "gpu=1")
+    if mebibytes < 100 or call.status:
+        refused(call, "out of memory")
+    del held
+    torch.cuda.empty_cache()
+    call = workflow(adapter, "--resources", "gpu=1")
+    assert call.status == 0, call.said

@@ -46,7 +46,7 @@ def die(event: str, arguments: tuple) -> None:
 
 def watch(event: str, arguments: tuple) -> None:
     global watching
-    if not watching or event not in EVENTS and event != "open":
+    if not watching or event not in (*EVENTS, "open"):
         return
     if event == "open" and not (isinstance(arguments[2], int) and arguments[2] & WRITES):
         return
