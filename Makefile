@@ -1,6 +1,7 @@
 # make results/score_8folds.json   any target of the pipeline, with the environment that it needs
 # make test                        every check, as the CI runs them
 # make lint                        the checks without the tests
+# make test-faults                 kills at 25 moments and full disks, for some 20 minutes
 # make tables                      the tables of README and docs, from docs/measured
 # make verify                      every result against its hash, and what to delete of what is damaged
 # make clean-store                 lists what of results/store no run of the config needs; DELETE=yes deletes it
@@ -39,7 +40,7 @@ DEV := $(VENV)/$(call stamp,-dev,$(LOCKS) envs/dev.lock)
 READY_TOOLS := $(TOOLS)/$(call stamp,,envs/pip.lock envs/tools.lock)
 
 # Jobs find the environment's programs first.
-RUN = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)
+RUN = PATH='$(subst ','\'',$(CURDIR))/$(BIN)':"$$PATH" $(BIN)
 # A lock is complete, so nothing that it does not name is installed, and nothing whose hash it does not have.
 LOCKED = --quiet --disable-pip-version-check --no-deps --require-hashes --requirement
 PIP = $(BIN)/python -m pip install --no-build-isolation
@@ -56,7 +57,12 @@ endef
 BRINGS_CUDA = $(BIN)/python -c 'import sys; from importlib.metadata import requires; \
 	sys.exit(not any(name.startswith(("nvidia-", "cuda-")) for name in requires("torch")))'
 
-.PHONY: help env lint test tables verify clean-store lock sbom audit clean-env FORCE
+# Snakemake makes a folder in the user's cache, and ends with a traceback where it cannot.
+ifeq ($(shell cache="$${XDG_CACHE_HOME:-$$HOME/.cache}"; mkdir -p "$$cache" 2>/dev/null && test -w "$$cache" && echo writable),)
+export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
+endif
+
+.PHONY: help env lint test test-faults tables verify clean-store lock sbom audit clean-env FORCE
 
 help:
 	@sed -n '/^$$/q;s/^# \{0,1\}//p' Makefile
@@ -71,7 +77,11 @@ FORCE:
 
 test: export HF_HUB_OFFLINE = 1
 test: lint
-	PATH="$(CURDIR)/$(BIN):$$PATH" sh tests/without_network.sh $(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist worksteal
+	PATH='$(subst ','\'',$(CURDIR))/$(BIN)':"$$PATH" sh tests/without_network.sh $(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist worksteal
+
+test-faults: export HF_HUB_OFFLINE = 1
+test-faults: $(DEV)
+	$(RUN)/pytest -m slow tests/workflow/test_faults.py
 
 lint: $(DEV)
 	$(RUN)/ruff check

@@ -30,6 +30,7 @@ include: "rules/helpers/submissions.smk"
 include: "rules/helpers/pretraining.smk"
 include: "rules/helpers/benchmarks.smk"
 include: "rules/helpers/workers.smk"
+include: "rules/helpers/folders.smk"
 include: "rules/helpers/table.smk"
 include: "rules/gpu_job.smk"
 include: "rules/tasks.smk"
@@ -40,7 +41,8 @@ include: "rules/predictions.smk"
 include: "rules/scores.smk"
 include: "rules/benchmarks.smk"
 include: "rules/results.smk"
-# Behind all rules, since it is about each of them.
+# Behind all rules, since they are about each of them.
+include: "rules/helpers/paths.smk"
 include: "rules/helpers/records.smk"
 
 

@@ -14,7 +14,7 @@ from arcfold.arc.datasets import count_tasks, dataset_identity, dataset_source, 
 from arcfold.runs.fitting import check_fit
 from arcfold.runs.leakage import check_leaks, leaks, subset_of_adapter
 from arcfold.jobs import checksums
-from arcfold.jobs.files import InputError, read_json
+from arcfold.jobs.files import InputError, read_json, says_what_cannot_be_written
 from arcfold.jobs.holes import read_hole, remove_hole
 from arcfold.models.architectures import check_backend
 from arcfold.models.architectures import check_targets as check_adapted
@@ -98,21 +98,23 @@ def get_tasks_file(dataset):
     return runs.tasks_file(config, dataset)
 
 
+@says_its_line
 def marker(target, stale):
     """An input that makes its rule run again when the target is stale, whatever Snakemake remembers of it."""
     # in a folder of its own: of a folder that it has seen Snakemake takes no notice of new files
     path = Path(".snakemake/arcfold/markers") / "+".join(Path(target).parts) / "marker"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if stale:
-        # with new content too: of a small file that is newer Snakemake asks whether it has changed
-        path.write_text(str(time.time_ns()))
-    else:
-        path.touch()
-        os.utime(path, (0, 0))
+    with says_what_cannot_be_written(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if stale:
+            # with new content too: of a small file that is newer Snakemake asks whether it has changed
+            path.write_text(str(time.time_ns()))
+        else:
+            path.touch()
+            os.utime(path, (0, 0))
     return str(path)
 
 
-@functools.cache
+@says_its_line
 def get_code(script):
     """A hash of what a rule's script and the modules behind it say."""
     return hash_of_code(Path(workflow.basedir) / "workflow_scripts" / f"{script}.py", known=KNOWN / "code.json")

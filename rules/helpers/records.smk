@@ -15,7 +15,10 @@ def marker_of(rule):
     def path(wildcards):
         output = str(rule.output[0].apply_wildcards(wildcards))
         code_counts = any(str(trigger) == "params" for trigger in workflow.rerun_triggers)
-        return marker(output, is_stale(output, get_params(rule, wildcards), code_counts=code_counts))
+        stale = is_stale(output, get_params(rule, wildcards), code_counts=code_counts)
+        if stale:  # it will be made again
+            check_folders([output])
+        return marker(output, stale)
 
     return path
 

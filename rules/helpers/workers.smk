@@ -24,9 +24,3 @@ def write_job_files(jobs):
     for job in jobs:
         if job.rule.shellcmd and job.params.get("script") in WORKER_SCRIPTS:
             write_request_of(job, job.rule.name, f"{job.params.script}.py", config)
-
-
-if config["workers"]:
-
-    onstart:
-        write_job_files(workflow.dag.needrun_jobs())

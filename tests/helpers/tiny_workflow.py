@@ -8,12 +8,14 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
+
+from arcfold.jobs.files import without_provenance
 
 PARTS = ("Snakefile", "config.yaml", "rules", "workflow_scripts", "schemas", "profiles", "envs")
 
@@ -119,6 +121,9 @@ class Workflow:
     def __call__(self, *arguments: str, settings: Mapping[str, Any] | None = None, **config: Any) -> Call:
         """Calls snakemake, see `command`."""
         command, environment = self.command(*arguments, settings=settings, **config)
+        return self.run(command, environment)
+
+    def run(self, command: Sequence[str], environment: Mapping[str, str]) -> Call:
         done = subprocess.run(
             command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
@@ -137,6 +142,24 @@ class Workflow:
         """Every file of the results but logs, with its time."""
         found = (path for path in self.path("results").rglob("*") if not path.is_dir())
         return {str(path): path.lstat().st_mtime_ns for path in found if "results/logs" not in str(path)}
+
+    def contents(self) -> dict[str, Any]:
+        """Every file of the results but logs: JSON without provenance, else bytes; a link's target.
+
+        What has hashes of files with provenance is there without them.
+        """
+        found: dict[str, Any] = {}
+        for path in sorted(self.path("results").rglob("*")):
+            name = str(path.relative_to(self.folder))
+            if path.is_symlink():
+                found[name] = os.readlink(path)
+            elif path.is_file() and "logs" not in path.parts and path.name != ".snakemake_timestamp":
+                found[name] = path.read_bytes()
+                if name.startswith("results/records/") or path.name in ("files.json", "SHA256SUMS"):
+                    found[name] = re.sub(r"[0-9a-f]{64}", "…", path.read_text())
+                elif path.suffix == ".json":
+                    found[name] = without_provenance(json.loads(path.read_text()))
+        return found
 
 
 def copied(workflow: Workflow, folder: Path) -> Workflow:

@@ -21,6 +21,7 @@ from arcfold.jobs.files import (
     new_file,
     new_folder,
     read_json,
+    remove_leftovers,
     without_provenance,
     write_json,
 )
@@ -283,3 +284,27 @@ def test_a_folder_is_read_again_when_a_file_in_it_changes(tmp_path):
     assert texts_of(tmp_path) == ["two!"]
     (tmp_path / "b").write_text("new")
     assert texts_of(tmp_path) == ["new", "two!"]
+
+
+WRITER = """
+import sys, time; from pathlib import Path; from arcfold.jobs.files import new_file, new_folder
+with {new}("results/made") as temporary:
+    print(flush=True); time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("new", ["new_file", "new_folder"])
+def test_what_a_killed_writer_left_is_removed_and_what_a_live_one_writes_is_not(tmp_path, new):
+    results = tmp_path / "results"
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER.format(new=new)], cwd=tmp_path, env=environment_of_tests(), stdout=subprocess.PIPE
+    ) as writer:
+        writer.stdout.readline()
+        (temporary,) = results.iterdir()
+        (results / ".made.json.abcdefgh").touch()  # of another file
+        remove_leftovers(results / "made")
+        assert temporary.exists()
+        writer.kill()
+        writer.wait()
+        remove_leftovers(results / "made")
+    assert [path.name for path in results.iterdir()] == [".made.json.abcdefgh"]

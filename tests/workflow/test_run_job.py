@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny_workflow import Call, Workflow
@@ -16,7 +18,7 @@ from tiny_workflow import Call, Workflow
 from arcfold.jobs.files import check_schema, without_provenance
 
 
-def by_hand(workflow: Workflow, command: str, **more: str) -> Call:
+def by_hand(workflow: Workflow, command: str, **more: Any) -> Call:
     """Calls a command as a log has it, with this Python, and no device as the workflow had none."""
     words = shlex.split(command)
     assert words[0] == "python"
@@ -108,4 +110,15 @@ def test_a_file_that_is_no_jobs_is_one_line(fresh: Workflow, arguments: str, sai
     call = by_hand(fresh, f"python workflow_scripts/run_job.py {arguments}")
     assert call.status == 1
     assert call.said.startswith(said)
+    assert call.said.count("\n") == 1
+
+
+@pytest.mark.parametrize("mebibytes", [250, 450])
+def test_a_job_that_a_memory_limit_ends_says_so_in_one_line(copy: Workflow, mebibytes: int) -> None:
+    """Too little for the libraries, of which torch's needs 600 MiB of addresses."""
+    command = first_line(copy, log_of(copy, "search_candidates", "fold-0.log"))
+    limit = (mebibytes << 20, mebibytes << 20)
+    call = by_hand(copy, command, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, limit))
+    assert call.status == 1
+    assert call.said.startswith("error: out of memory (")
     assert call.said.count("\n") == 1

@@ -3,46 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+import torch
 from environments import needs_gpu
 from processes import until, workers
 from tiny_workflow import Workflow, copied, refused
 
-from arcfold.jobs.files import without_provenance
-
-LONG = {"training": {"epochs": 100000}}
-
-
-def contents(workflow: Workflow) -> dict[str, Any]:
-    """Every file of the results but logs, times and hashes: JSON without provenance, else bytes; a link's target."""
-    found: dict[str, Any] = {}
-    for path in sorted(workflow.path("results").rglob("*")):
-        name = str(path.relative_to(workflow.folder))
-        if path.is_symlink():
-            found[name] = os.readlink(path)
-        elif path.is_file() and "logs" not in path.parts and path.name not in (".snakemake_timestamp", "SHA256SUMS"):
-            found[name] = path.read_bytes()
-            if path.suffix == ".json":
-                found[name] = without_provenance(json.loads(path.read_text()))
-    return found
+LONG = {"training": {"epochs": 50000}}
 
 
 def test_the_bytes_are_the_same_with_workers_and_without(fresh: Workflow, done: Workflow) -> None:
     score = "results/score_tiny.json"
     assert fresh(score, workers=False).status == 0
-    mine, theirs = contents(fresh), contents(done)
-    files = {name: file for name, file in mine.items() if not name.endswith("/files.json")}
-    assert len(files) > 15
-    assert files == {name: theirs[name] for name in files}
+    mine, theirs = fresh.contents(), done.contents()
+    assert len(mine) > 15
+    assert mine == {name: theirs[name] for name in mine}
 
 
 @needs_gpu
@@ -56,7 +38,7 @@ def test_on_a_gpu_the_bytes_are_the_same_with_workers_and_without(blank: Workflo
         score = workflow.read("results/score_tiny.json")
         devices = score["provenance"]["devices_of_folds"].values()
         assert {device["kind"] for of_step in devices for device in of_step} == {"cuda"}
-        made.append(contents(workflow))
+        made.append(workflow.contents())
     assert len(made[0]) > 15
     assert made[0] == made[1]
 
@@ -117,3 +99,21 @@ def test_a_killed_snakemake_leaves_no_worker_and_the_next_call_goes_on(fresh: Wo
 def test_without_hooks_a_job_says_what_it_lacks(fresh: Workflow) -> None:
     call = fresh("results/runs/hidden_1folds/adapters/fold-0", "--no-hooks")
     refused(call, ".job.json: no such file", "--no-hooks keeps it from that")
+
+
+@needs_gpu
+@pytest.mark.parametrize("mebibytes", [50, 700], ids=lambda left: f"{left} MiB left")
+def test_a_device_whose_memory_others_have_is_one_line_and_the_next_call_goes_on(
+    blank: Workflow, tmp_path: Path, mebibytes: int
+) -> None:
+    """Too little for CUDA itself, and for CUDA and what the libraries allocate on top."""
+    workflow = Workflow(copied(blank, tmp_path).folder, devices="0")
+    adapter = "results/runs/tiny/adapters/fold-0"
+    held = torch.empty(torch.cuda.mem_get_info()[0] - (mebibytes << 20), dtype=torch.uint8, device="cuda")
+    call = workflow(adapter, "--resources", "gpu=1")
+    if mebibytes < 100 or call.status:
+        refused(call, "out of memory")
+    del held
+    torch.cuda.empty_cache()
+    call = workflow(adapter, "--resources", "gpu=1")
+    assert call.status == 0, call.said

@@ -6,6 +6,7 @@ import codecs
 import contextlib
 import difflib
 import errno
+import fcntl
 import hashlib
 import json
 import math
@@ -237,16 +238,17 @@ def new_file(path: str | Path) -> Iterator[Path]:
     with says_what_cannot_be_written(path):
         with _refusals(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
-        os.close(handle)
+            handle, name = tempfile.mkstemp(prefix=_prefix(path), dir=path.parent)
         temporary = Path(name)
         try:
+            _lock(handle)
             yield temporary
             _with_default_mode(temporary, 0o666)
             with _refusals(path):
                 os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+            os.close(handle)
 
 
 @contextlib.contextmanager
@@ -256,8 +258,10 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     with says_what_cannot_be_written(path):
         with _refusals(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = Path(tempfile.mkdtemp(prefix=f".{path.name[:100]}.", dir=path.parent))
+            temporary = Path(tempfile.mkdtemp(prefix=_prefix(path), dir=path.parent))
+            handle = os.open(temporary, os.O_RDONLY)
         try:
+            _lock(handle)
             yield temporary
             for made in (temporary, *temporary.rglob("*")):
                 _with_default_mode(made, 0o777 if made.is_dir() else 0o666)
@@ -267,6 +271,38 @@ def new_folder(path: str | Path) -> Iterator[Path]:
                 os.replace(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+            os.close(handle)
+
+
+def remove_leftovers(path: str | Path) -> None:
+    """Removes what killed processes have left of `new_file` and `new_folder` beside a path; what is locked stays."""
+    path = Path(path)
+    name = re.compile(re.escape(_prefix(path)) + "[a-z0-9_]{8}")
+    for left in list(path.parent.iterdir()) if path.parent.is_dir() else ():
+        if name.fullmatch(left.name):
+            with contextlib.suppress(OSError), _opened(left) as handle:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """A descriptor of a file or folder."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _prefix(path: Path) -> str:
+    return f".{path.name[:100]}."
+
+
+def _lock(handle: int) -> None:
+    """Says as long as this process lives that it writes a temporary file or folder."""
+    with contextlib.suppress(OSError):  # a file system without locks
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import sys
@@ -165,7 +166,11 @@ def logged(
             raise
         sys.exit(_end(error, instead))
     except Exception as error:
-        if reason := no_room(error):  # of a file that a library writes: temporary ones, caches
+        if is_out_of_memory(error):
+            said = one_line(error, 120) or type(error).__name__
+            print(f"error: out of memory ({said}); run fewer jobs at a time (--cores 1) or give them more",
+                  file=sys.stderr, flush=True)  # fmt: skip
+        elif reason := no_room(error):  # of a file that a library writes: temporary ones, caches
             name = getattr(error, "filename", None) or "a file of the job"
             print(f"error: {name}: cannot be written ({reason}); make room there and run the same command again",
                   file=sys.stderr, flush=True)  # fmt: skip
@@ -179,6 +184,17 @@ def logged(
     finally:
         sys.stderr = original
         stream.close()
+
+
+_OUT_OF_MEMORY = ("out of memory", "allocate memory", "failed to map segment", "bad_alloc", "bad allocation")
+"""What the loader of libraries, the allocators and CUDA say, each in its own class of error."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the host's or a device's memory does not suffice."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    return any(words in str(error).lower() for words in _OUT_OF_MEMORY)
 
 
 def _end(error: Exception, instead: Callable[[Exception], None] | None) -> int:

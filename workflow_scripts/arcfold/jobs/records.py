@@ -24,7 +24,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from arcfold.jobs.files import InputError, hash_of_file, hash_of_files, read_json, write_json
+from arcfold.jobs.files import InputError, hash_of_file, hash_of_files, read_json, remove_leftovers, write_json
 from arcfold.jobs.request import plain
 
 RESULTS = Path("results")
@@ -45,10 +45,15 @@ def record_path(output: str | Path) -> Path | None:
 
 
 def drop_records(given: Any) -> None:
-    """Forgets what the outputs of a job were made from: they are about to change."""
+    """Forgets what the outputs of a job were made from: they are about to change.
+
+    What an earlier job left half-written when it was killed is removed too.
+    """
     for output in given.output:
+        remove_leftovers(output)
         if (path := record_path(output)) is not None:
             path.unlink(missing_ok=True)
+            remove_leftovers(path)
 
 
 def write_records(given: Any) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from arcfold.jobs.files import InputError, read_json, write_json
+from arcfold.jobs.files import InputError, read_json, remove_leftovers, write_json
 
 SCRIPTS = Path(__file__).resolve().parents[2]
 """Where the rules' scripts lie."""
@@ -112,7 +112,9 @@ def write_request_of(given: Any, rule: str, script: str, config: Mapping[str, An
         "config": {key: config[key] for key in OF_CONFIG if key in config},
         "log": plain(given.log),
     }
-    write_json(request_path(given.log[0]), content)
+    path = request_path(given.log[0])
+    remove_leftovers(path)
+    write_json(path, content)
 
 
 class Request(SimpleNamespace):

@@ -30,7 +30,8 @@ def link_all(folder: Path, targets: Mapping[str, str]) -> dict[str, dict[str, st
 
 def _link(path: Path, target: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # the name of one that was killed here is the same
+    temporary = path.with_name(f".{path.name}.link")
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(os.path.relpath(target, path.parent))
     os.replace(temporary, path)

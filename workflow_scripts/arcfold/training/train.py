@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from arcfold.jobs.files import InputError, hash_of, hash_of_files, new_folder
+from arcfold.jobs.files import InputError, hash_of, hash_of_files
 from arcfold.jobs.loggers import Reporter
 from arcfold.models.base import number_type
 from arcfold.models.lora import FILES, LoraSpec, fresh_weights, load_adapter, make_spec, save_adapter
@@ -60,6 +60,8 @@ def train_adapter(
     checkpoint_seconds: float = 120.0,
 ) -> dict[str, Any]:
     """Trains a LoRA of a loaded causal language model on samples in the given order; writes it to `folder`.
+
+    A folder that is to be whole or absent comes from `new_folder`.
 
     base_model: float32, bfloat16 or float16, on the device that computes; the LoRA is trained in float32
     beside it. Its weights are the same after the call. For the unsloth backend, one that
@@ -112,8 +114,8 @@ def train_adapter(
         finally:
             job.progress.close()
     _check_finite(outcome.weights, schedule.steps, next(base_model.parameters()).dtype)
-    with new_folder(folder) as temporary:
-        save_adapter(temporary, spec, outcome.weights, base_record)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_adapter(folder, spec, outcome.weights, base_record)
     if saved is not None:
         saved.remove()
     return _report(job, outcome, backend, base_model, base_record, init, time.monotonic() - began)
