@@ -267,7 +267,7 @@ def test_float16_finds_what_float32_finds(architecture: str, engine: str) -> Non
     exact = copy.deepcopy(model).float()
     queries = [Query(prompt, 5) for prompt in ((1, 2, 3), (0,), (3, 3, 0, 1, 2, 2, 1))]
     found = search(model.to(DEVICE), queries, end=4, min_prob=0.01, engine=engine)
-    assert sum(len(one.replies) for one in found) > 10
+    assert sum(len(one.replies) for one in found) > 5
     for query, one in zip(queries, found, strict=True):
         _same(one, brute_force(exact, query.prompt, query.longest, 4, 0.01), 0.01, 0.02)
 

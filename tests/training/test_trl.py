@@ -47,7 +47,8 @@ def test_every_trained_matrix_is_in_one_group() -> None:
 def test_keeping_fewer_activations_changes_no_loss() -> None:
     losses = []
     for recompute in (False, True):
-        model, settings, samples = model_of(), settings_of(), tuple(samples_of(8))
+        # gradient checkpointing leaves hooks behind: not in the model that other tests share
+        model, settings, samples = copy.deepcopy(model_of()), settings_of(), tuple(samples_of(8))
         spec = make_spec(model, rank=4, alpha=4, rslora=True, targets=ALL)
         schedule, weights = make_schedule(len(samples), settings), fresh_weights(model, spec, 0)
         job = Job(samples, settings, schedule, spec, weights, None, 1e9, Progress(schedule.steps, False))
