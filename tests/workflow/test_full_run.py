@@ -82,7 +82,7 @@ def as_tuple(grid):
     [
         ("results/tasks/mine.json", "tasks"),
         ("results/tasks/solved.json", "tasks"),
-        ("results/tasks/hidden.json", "tasks"),
+        ("results/challenges/hidden.json", "tasks"),
         ("results/tasks/db695cfb.json", "tasks"),
         ("results/subsets/others.json", "tasks"),
         ("results/subsets/others.report.json", "subset_report"),
@@ -106,7 +106,7 @@ def test_every_contract_file_is_there_and_fits_its_schema(done, name, schema):
 def test_tasks_are_written_as_they_were_given_wherever_they_come_from(done):
     given = done.read("mine.json")
     assert done.read("results/tasks/mine.json") == done.read("results/tasks/solved.json") == given
-    assert done.read("results/tasks/hidden.json") == done.read("hidden.json")
+    assert done.read("results/challenges/hidden.json") == done.read("hidden.json")
 
 
 def test_one_task_of_arc_is_a_dataset_by_its_id(done):

@@ -26,7 +26,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePath
 
-from arcfold.jobs.files import InputError, hash_of_file, new_file
+from arcfold.jobs.files import InputError, hash_of_file, new_file, remove_leftovers
 
 SUMS = "SHA256SUMS"
 RESULTS = "results"
@@ -204,6 +204,7 @@ def _update(folder: Path, dropped: Iterable[str], made: Mapping[str, str], *, dr
     """Drops the lines of files and folders, and those of files that are gone if so asked, and adds others."""
     try:
         with _locked(folder / SUMS):
+            remove_leftovers(folder / SUMS)
             before = read_sums(folder)
             beginnings = tuple(f"{name}/" for name in dropped)
             names = {*dropped}
