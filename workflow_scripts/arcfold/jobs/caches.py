@@ -1,7 +1,8 @@
 """Where compilers keep code that they run again: a folder of this user alone.
 
 PyTorch's compiler keeps Python and machine code in `torchinductor_{name of the user}` in the temporary folder, and runs
-what lies there. On a machine of several users anybody may make that folder first, and write into it.
+what lies there. On a machine of several users anybody may make that folder first, and write into it. (For a
+CPU it keeps headers of C++ there whatever it is told; nothing here is compiled for a CPU.)
 """
 
 from __future__ import annotations
