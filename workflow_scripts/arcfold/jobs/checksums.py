@@ -26,7 +26,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePath
 
-from arcfold.jobs.files import InputError, hash_of_file, new_file
+from arcfold.jobs.files import InputError, hash_of_file, new_file, remove_leftovers
 
 SUMS = "SHA256SUMS"
 RESULTS = "results"
@@ -235,6 +235,7 @@ def _write(folder: Path, sums: Mapping[str, str]) -> None:
     for name in sorted(sums):
         escaped = name.replace("\\", "\\\\").replace("\n", "\\n")
         lines.append(f"{chr(92) if escaped != name else ''}{sums[name]}  {escaped}\n")
+    remove_leftovers(folder / SUMS)
     with new_file(folder / SUMS) as temporary:
         temporary.write_bytes(os.fsencode("".join(lines)))
 
