@@ -16,11 +16,11 @@ def goes_on(workflow: Workflow, undisturbed: Workflow) -> None:
     """Calls again, without a flag; the bytes are those of the undisturbed run, and nothing half-written is left."""
     call = workflow(SCORE)
     assert call.status == 0, call.said
+    assert left_behind(workflow) == []
     expected = undisturbed.contents()
     made = workflow.contents()
     assert made == {name: expected[name] for name in made}
     assert {SCORE, "results/runs/tiny/submission.json", "results/runs/tiny/files.json"} <= made.keys()
-    assert left_behind(workflow) == []
 
 
 # a job, Snakemake and the group die inside a write, and the group between two

@@ -87,7 +87,7 @@ def test_a_job_by_hand_can_be_changed_in_its_file(copy: Workflow) -> None:
 def test_a_debugger_gets_the_error_itself(copy: Workflow) -> None:
     log = log_of(copy, "search_candidates", "fold-0.log")
     copy.path("mine.json").unlink()
-    copy.path("results/tasks/mine.json").write_text("{")
+    copy.path("results/challenges/mine.json").write_text("{")
     command = first_line(copy, log).replace("python ", "python -m pdb -c continue ", 1)
     call = by_hand(copy, command, input="where\nquit\n")
     assert "Entering post mortem debugging" in call.said
