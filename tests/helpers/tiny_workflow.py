@@ -19,6 +19,8 @@ from arcfold.jobs.files import without_provenance
 
 PARTS = ("Snakefile", "config.yaml", "rules", "workflow_scripts", "schemas", "profiles", "envs")
 
+UNCOMPARED = (".snakemake_timestamp", "SHA256SUMS")
+
 TASKS: dict[str, Any] = {
     "first": {
         "train": [{"input": [[1]], "output": [[2]]}, {"input": [[3]], "output": [[4]]}],
@@ -144,21 +146,18 @@ class Workflow:
         return {str(path): path.lstat().st_mtime_ns for path in found if "results/logs" not in str(path)}
 
     def contents(self) -> dict[str, Any]:
-        """Every file of the results but logs: JSON without provenance, else bytes; a link's target.
+        """Every file of the results but logs and SHA256SUMS: JSON without provenance, else bytes; a link's target.
 
-        What has hashes of files with provenance is there without them. The SHA256SUMS of all results is left out: it
-        names every target that was ever made there.
+        What else has hashes of files with provenance is there without them.
         """
         found: dict[str, Any] = {}
         for path in sorted(self.path("results").rglob("*")):
             name = str(path.relative_to(self.folder))
             if path.is_symlink():
                 found[name] = os.readlink(path)
-            elif path.is_file() and "logs" not in path.parts and path.name != ".snakemake_timestamp":
-                if name == "results/SHA256SUMS":
-                    continue
+            elif path.is_file() and "logs" not in path.parts and path.name not in UNCOMPARED:
                 found[name] = path.read_bytes()
-                if name.startswith("results/records/") or path.name in ("files.json", "SHA256SUMS"):
+                if name.startswith("results/records/") or path.name == "files.json":
                     found[name] = re.sub(r"[0-9a-f]{64}", "…", path.read_text())
                 elif path.suffix == ".json":
                     found[name] = without_provenance(json.loads(path.read_text()))

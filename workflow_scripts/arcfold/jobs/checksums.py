@@ -236,6 +236,7 @@ def _write(folder: Path, sums: Mapping[str, str]) -> None:
     for name in sorted(sums):
         escaped = name.replace("\\", "\\\\").replace("\n", "\\n")
         lines.append(f"{chr(92) if escaped != name else ''}{sums[name]}  {escaped}\n")
+    remove_leftovers(folder / SUMS)
     with new_file(folder / SUMS) as temporary:
         temporary.write_bytes(os.fsencode("".join(lines)))
 
