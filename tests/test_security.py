@@ -160,7 +160,7 @@ def without_network(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*WITHOUT_NETWORK, *command], capture_output=True, text=True, check=False)
 
 
-def test_no_interface_but_a_loopback_that_is_down_is_there_for_the_tests() -> None:
+def test_no_interface_but_a_loopback_is_there_for_the_tests() -> None:
     look = "import os, socket; print(os.getuid(), *(name for _, name in socket.if_nameindex()))"
     done = without_network(sys.executable, "-c", look)
     if done.stderr:
