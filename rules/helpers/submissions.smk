@@ -3,9 +3,8 @@
 _theirs = "|".join(runs.submissions(config))
 # a run is made by the rules of one kind or of the other, never by both
 THEIRS = _theirs or r"(?!)"
-OURS = r"[A-Za-z0-9_]+(-seed\d+)?"
-if _theirs:
-    OURS = rf"(?!(?:{_theirs})(?:\.json|/submission\.json)$)" + OURS
+_but_theirs = rf"(?!(?:{_theirs})(?:\.json|/submission\.json)$)" if _theirs else ""
+OURS = rf"{_but_theirs}[A-Za-z0-9_]+(-seed\d+)?"
 
 
 @says_its_line

@@ -18,11 +18,11 @@ def get_targets():
 @says_its_line
 def check_asked():
     outputs = {}
-    for rule in workflow.rules:
-        for output in rule.output:
+    for made_by in workflow.rules:
+        for output in made_by.output:
             path = re.sub(r"\{(\w+),.*?\}(?=[^}]|$)", r"{\1}", str(output))
             outputs.setdefault(path, []).append(re.compile(output.regex()))
-    check_targets(get_targets(), [rule.name for rule in workflow.rules], outputs, config)
+    check_targets(get_targets(), [made_by.name for made_by in workflow.rules], outputs, config)
 
 
 check_asked()
