@@ -86,7 +86,10 @@ def watched(folder: Path, backend: str) -> Any:
 
 def test_the_base_model_is_opened_once(tmp_path: Path) -> None:
     seen = watched(tmp_path, "auto")
-    assert len(seen["opened"]) == 1, seen["opened"]
+    # its hash is taken too, once, of the file as it lies there
+    read = [file for file in seen["opened"] if Path(file).name != "pathlib.py"]
+    assert len(read) == 1, seen["opened"]
+    assert len(seen["opened"]) <= 2, seen["opened"]
     assert len(seen["receivers"]) <= 12, seen["receivers"]
 
 
@@ -95,6 +98,7 @@ def test_the_base_model_is_opened_once(tmp_path: Path) -> None:
 def test_beside_transformers_own_reading_it_is_opened_once(tmp_path: Path, backend: str) -> None:
     seen = watched(tmp_path, backend)
     ours = [file for file in seen["opened"] if "transformers" not in Path(file).parts and "site-packages" not in file]
+    ours = [file for file in ours if Path(file).name != "pathlib.py"]
     assert len(ours) == 1, seen["opened"]
     assert len(seen["receivers"]) <= 12, seen["receivers"]
 
