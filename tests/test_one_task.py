@@ -73,7 +73,7 @@ def test_a_file_that_is_no_task_ends_it_with_one_line(tmp_path: Path) -> None:
     broken.write_text('{"train": [', encoding="utf-8")
     done = run(str(broken))
     assert done.returncode == 1
-    assert re.fullmatch(r".*broken\.json: .*not JSON.*\n", done.stderr)
+    assert re.fullmatch(r".*broken\.json: line 1, column 12: the JSON ends here in the middle.*\n", done.stderr)
     assert done.stdout == ""
 
 
@@ -82,8 +82,8 @@ def test_a_file_that_is_no_task_ends_it_with_one_line(tmp_path: Path) -> None:
     [
         ("missing.json", "missing.json: no such file"),
         ("00000000", "no task of ARC-AGI-1 or ARC-AGI-2 has this id"),
-        (str(ROOT), "cannot be read"),
-        (str(ROOT / "schemas" / "config.schema.json"), "expected the keys 'train' and 'test'"),
+        (str(ROOT), "no task files, expected a folder of {id}.json"),
+        (str(ROOT / "schemas" / "config.schema.json"), "expected an object with the keys 'train' and 'test'"),
     ],
 )
 def test_what_is_no_task_is_told(one_task: ModuleType, name: str, message: str) -> None:

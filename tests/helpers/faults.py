@@ -85,7 +85,8 @@ def strike(workflow: Workflow, fault: Fault, *targets: str) -> str:
 
 def send(workflow: Workflow, process: subprocess.Popen, fault: Fault) -> None:
     if fault.whom == "group":
-        os.killpg(process.pid, fault.signal)
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            os.killpg(process.pid, fault.signal)
     elif fault.whom == "snakemake":
         process.send_signal(fault.signal)
     else:

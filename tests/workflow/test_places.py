@@ -70,6 +70,7 @@ def test_another_users_snakemake_folder_is_one_line(copy: Workflow) -> None:
 
 def test_a_clone_that_cannot_be_written_is_one_line(fresh: Workflow) -> None:
     command, environment = fresh.command(SCORE, "--dry-run")
+    shutil.rmtree(fresh.path(".snakemake"), ignore_errors=True)
     fresh.folder.chmod(0o555)
     ended = fresh.run([*unprivileged(), *command], environment)
     fresh.folder.chmod(0o755)
