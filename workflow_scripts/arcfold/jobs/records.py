@@ -20,7 +20,6 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -123,21 +122,12 @@ def modified(path: str) -> float:
 
 
 def hash_of_path(path: str | Path) -> str:
-    """The SHA-256 of a file, or of the names and contents of a folder's files but Snakemake's own.
-
-    That of a file is kept until its size or time changes.
-    """
+    """The SHA-256 of a file, or of the names and contents of a folder's files but Snakemake's own."""
     path = Path(path)
     if not path.is_dir():
-        found = path.stat()
-        return _hash_of_file(str(path), found.st_size, found.st_mtime_ns, found.st_ino)
+        return hash_of_file(path)
     names = (str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
     return hash_of_files(path, [name for name in names if not Path(name).name.startswith(".snakemake")])
-
-
-@lru_cache(maxsize=256)
-def _hash_of_file(path: str, _size: int, _modified: int, _inode: int) -> str:
-    return hash_of_file(path)
 
 
 def paths_of(files: Any) -> list[str]:
