@@ -64,6 +64,16 @@ def whole(name: str, value: Any) -> Break:
     return text(name, json.dumps(value))
 
 
+def both(*breaks: Break) -> Break:
+    """One thing after the other."""
+
+    def break_it(folder: Path) -> None:
+        for one in breaks:
+            one(folder)
+
+    return break_it
+
+
 def tensors(change: Callable[[dict[str, np.ndarray]], Any], name: str = "model.safetensors") -> Break:
     """The model's weights changed, in a file that is whole."""
 
@@ -566,6 +576,11 @@ CASES: list[tuple[str, Break, str]] = [
         "base to train",
         put("config.json", "head_dim", 2),
         "FOLDER: model.layers.0.self_attn.q_proj.weight has shape (8, 8), config.json asks for (4, 8)",
+    ),
+    (
+        "base to train",
+        both(put("config.json", "num_key_value_heads", GONE), put("config.json", "num_attention_heads", GONE)),
+        "config.json: base model: num_attention_heads is None, expected a whole number",
     ),
     (
         "base to train",
