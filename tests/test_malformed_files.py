@@ -394,6 +394,12 @@ CASES: list[tuple[str, Break, str]] = [
     ),
     (
         "model",
+        put("config.json", "rope_parameters/rope_theta", 2**64),
+        "config.json: rope_parameters/rope_theta: 18446744073709551616 is greater than the maximum of 1000000000000000.0 "
+        "(expected: a number above 0, at most 1e15)",
+    ),
+    (
+        "model",
         put("config.json", "architectures", []),
         'config.json: architectures: [] should be non-empty (expected: names of classes, as in ["Qwen3ForCausalLM"])',
     ),
@@ -410,7 +416,7 @@ CASES: list[tuple[str, Break, str]] = [
     (
         "model",
         put("config.json", "rope_parameters/rope_theta", -1),
-        "config.json: rope_parameters/rope_theta: -1 is less than or equal to…0 (expected: a number above 0)",
+        "config.json: rope_parameters/rope_theta: -1 is less than or equal to…0 (expected: a number above 0, at most 1e15)",
     ),
     (
         "model",
