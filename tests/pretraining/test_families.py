@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -61,6 +63,23 @@ def test_tasks_come_by_family_and_number_with_its_weight():
     names = [heavy, next(iter(FAMILIES)), light]
     ids = [task.id for task in families_tasks(tasks=1, pairs=3, names=names)]
     assert ids == [*(f"{heavy}_{number}" for number in range(int(WEIGHTS[heavy]))), f"{names[1]}_0", f"{light}_0"]
+
+
+def test_tasks_do_not_depend_on_the_order_of_imports():
+    """Some families are made of all that others register."""
+    names = ["followed", "framed", "if_holed_haloed"]
+    program = (
+        "from arcfold.pretraining.families import {first}\n"
+        "from arcfold.pretraining.families.corpus import families_tasks\n"
+        "import hashlib\n"
+        f"tasks = families_tasks(tasks=1, pairs=3, names={names!r})\n"
+        "print(hashlib.sha256(b''.join(e.output.tobytes() for t in tasks for e in t.examples)).hexdigest())\n"
+    )
+    found = {
+        subprocess.run([sys.executable, "-c", program.format(first=first)], capture_output=True, check=True).stdout
+        for first in ("embedding", "deciding", "whole")
+    }
+    assert len(found) == 1
 
 
 def test_processes_make_the_same_tasks_in_the_same_order():

@@ -41,8 +41,10 @@ BACKWARDS = (
 )  # fmt: skip
 """Families whose outputs tell their inputs (or nearly), so that they make sense the other way round."""
 
-SINGLE = tuple(FAMILIES)
-"""Those that this module builds on: all that were there before it."""
+SINGLE = tuple(
+    name for module in MODULES for name, function in FAMILIES.items() if function.__module__ == module.__name__
+)
+"""Those that this module builds on, whatever else was imported before it."""
 
 
 def _backwards(name: str) -> Family:

@@ -46,7 +46,7 @@ def families_tasks(
 ) -> Iterator[CorpusTask]:
     """`tasks` tasks of each family (times its weight) with `pairs` pairs each; ids are family and number.
 
-    names: the families; all of them if not given
+    names: the families; all of them, in the order of their names, if not given
     wide: share of tasks with grids about as large as those of ARC-AGI-2
     processes: make them, in the same order whatever their number
     Raises InputError for an unknown name.
@@ -56,7 +56,7 @@ def families_tasks(
             raise InputError(f"families: no family {name!r}")
     wanted = [
         (name, number, pairs, seed, wide)
-        for name in (names if names is not None else FAMILIES)
+        for name in (names if names is not None else sorted(FAMILIES))
         for number in range(tasks_of(name, tasks))
     ]
     if processes == 1:

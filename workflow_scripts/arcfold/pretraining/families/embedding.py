@@ -17,7 +17,7 @@ from arcfold.pretraining.families.whole import LOCAL, RULES, applied
 
 PARTS = tuple(
     name
-    for name in FAMILIES
+    for name in sorted(FAMILIES)
     if name not in ("followed", "preceded", "two_side_by_side") and not name.startswith(("backwards_", "row_"))
 )
 """Families that are put into a wider setting."""
