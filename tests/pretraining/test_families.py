@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections import Counter, deque
@@ -75,8 +76,11 @@ def test_tasks_do_not_depend_on_the_order_of_imports():
         f"tasks = families_tasks(tasks=1, pairs=3, names={names!r})\n"
         "print(hashlib.sha256(b''.join(e.output.tobytes() for t in tasks for e in t.examples)).hexdigest())\n"
     )
+    where = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     found = {
-        subprocess.run([sys.executable, "-c", program.format(first=first)], capture_output=True, check=True).stdout
+        subprocess.run(
+            [sys.executable, "-c", program.format(first=first)], env=where, capture_output=True, check=True
+        ).stdout
         for first in ("embedding", "deciding", "whole")
     }
     assert len(found) == 1

@@ -25,7 +25,7 @@ from arcfold.pretraining.families.registry import FAMILIES, Family, Made, MakePa
 from arcfold.pretraining.families.whole import LOCAL, RULES, applied
 
 MODULES = (
-    colouring, counting, denoising, extracting, filling, lines, moving, one_row, ordering, panels, patterns, selecting,
+    colouring, extracting, counting, denoising, filling, lines, moving, one_row, ordering, panels, patterns, selecting,
     stamping, whole,
 )  # fmt: skip
 """The modules that register families of their own when they are imported."""
