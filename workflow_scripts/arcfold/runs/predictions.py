@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from arcfold.arc.candidate_files import check_outputs
+from arcfold.arc.misses import Reason, Unsearched
 from arcfold.arc.selection import Candidate
 from arcfold.arc.tasks import Grid, Task, grid_from_json
 from arcfold.jobs.files import InputError, read_json
@@ -23,7 +24,7 @@ class Predictions:
 
     candidates: Mapping[str, list[list[Candidate]]]
     """For each task and test input, none where it is a hole."""
-    holes: Mapping[str, Mapping[int, str]]
+    holes: Mapping[str, Mapping[int, Unsearched]]
     """Why a test input was not searched, by its task and its number."""
     failed: Sequence[Mapping[str, Any]]
     """The folds whose job failed: `fold`, `rule`, `reason`."""
@@ -40,7 +41,7 @@ def read_predictions(tasks: Sequence[Task], folds: Sequence[Sequence[str]], resc
     """
     by_id = {task.id: task for task in tasks}
     candidates: dict[str, list[list[Candidate]]] = {}
-    holes: dict[str, dict[int, str]] = {}
+    holes: dict[str, dict[int, Unsearched]] = {}
     failed = []
     for fold, (ids, path) in enumerate(zip(folds, rescored, strict=True)):
         hole = read_hole(path)
@@ -50,7 +51,7 @@ def read_predictions(tasks: Sequence[Task], folds: Sequence[Sequence[str]], resc
             for task_id in ids:
                 tests = range(len(by_id[task_id].test))
                 candidates[task_id] = [[] for _ in tests]
-                holes[task_id] = dict.fromkeys(tests, reason)
+                holes[task_id] = dict.fromkeys(tests, Unsearched(Reason.FAILED, reason))
             continue
         entries = _entries(path, fold, by_id)
         for task_id in ids:
@@ -58,7 +59,11 @@ def read_predictions(tasks: Sequence[Task], folds: Sequence[Sequence[str]], resc
                 raise InputError(f"{path}: no task {task_id}, expected all of fold {fold}")
             outputs = entries[task_id]["test"]
             candidates[task_id] = [_candidates(output) for output in outputs]
-            skipped = {test: output["skipped"] for test, output in enumerate(outputs) if "skipped" in output}
+            skipped = {
+                test: Unsearched(Reason.DID_NOT_FIT, output["skipped"])
+                for test, output in enumerate(outputs)
+                if "skipped" in output
+            }
             if skipped:
                 holes[task_id] = skipped
     return Predictions(candidates, holes, failed)
