@@ -9,6 +9,9 @@ import { percent, plural } from "./format.js";
 const ease = tasks.map((_, task) => mean(configurations.map((each) => shareOfAll(each, task))));
 const cells = tasks.map((task) => Math.max(...task.sizes.map(([rows, columns]) => rows * columns)));
 
+/** Rows that are drawn before the reader sees any. */
+const AT_ONCE = 60;
+
 let shown = [];
 
 /** The tasks in the order in which the matrix shows them. */
@@ -70,13 +73,11 @@ export function drawMatrix() {
   later(find("#matrix tbody"), AT_ONCE);
 }
 
-const AT_ONCE = 60;
-
 /** The rows that no screen shows at first, some at a time, so that the page obeys meanwhile. */
 function later(body, from) {
   if (from >= shown.length) return;
   setTimeout(() => {
-    if (!body.isConnected) return; // drawn anew
+    if (!body.isConnected || !body.checkVisibility()) return; // drawn anew, now or when the page is opened again
     body.append(...shown.slice(from, from + AT_ONCE).map(row));
     later(body, from + AT_ONCE);
   });
