@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from arcfold.arc.misses import misses
@@ -368,3 +368,50 @@ def _pair(first: Mapping[str, Any], second: Mapping[str, Any], tasks: int) -> di
         f"{difference - half:.1f} to {difference + half:.1f}."
         + ("" if clear else " 14 more seeds of each would tell a difference of this size."),
     }
+
+
+def with_submission(study: MadeStudy, *, alone: bool = False) -> MadeStudy:
+    """The study with a submission from elsewhere beside its runs, or in their place, of which no candidate is known."""
+    base = study.scores[study.names[0]]
+    of_tasks = {
+        task_id: {"score": each["score"], "outputs": [{"correct": output["correct"]} for output in each["outputs"]]}
+        for task_id, each in base["tasks"].items()
+    }
+    score = {
+        **{key: base[key] for key in ("score", "score_outputs", "n_tasks", "n_outputs", "data", "scorer", "code")},
+        "complete": True,
+        "submission": "0" * 64,
+        "tasks": of_tasks,
+        "provenance": {
+            "git_commit": None,
+            "versions": {},
+            "run": {"name": "theirs", "dataset": "made_tasks", "submission": "theirs.json"},
+        },
+    }
+    nothing = ("oracle", "n_fallback", "device_seconds", "peak_host_mib", "peak_device_mib", "tokens", "model")
+    run = {
+        "run": "theirs",
+        "seed": None,
+        "file": "results/score_theirs.json",
+        **{key: score[key] for key in ("score", "score_outputs", "complete", "code")},
+        **dict.fromkeys(nothing),
+        "devices": [],
+        "commit": None,
+        "versions": {},
+    }
+    configuration = {
+        "name": "theirs",
+        "kind": "submission",
+        "settings": {"submission": "theirs.json"},
+        "runs": [run],
+        "score": _group([score["score"]]),
+        "score_outputs": _group([score["score_outputs"]]),
+        **dict.fromkeys(("oracle", "device_seconds", "peak_host_mib", "peak_device_mib", "tokens")),
+        "leaderboard": 31.5,
+    }
+    kept = [] if alone else study.comparison["configurations"]
+    comparison = {**study.comparison, "configurations": [*kept, configuration]}
+    if alone:
+        comparison |= {"base": "theirs", "pairs": []}
+    scores = {"theirs": score} if alone else {**study.scores, "theirs": score}
+    return replace(study, comparison=comparison, scores=scores, names=[*([] if alone else study.names), "theirs"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from arcfold.terminal import results
+
 __all__ = ["commit", "duration", "gib", "percent", "setting"]
 
 
@@ -13,14 +15,7 @@ def percent(value: float | None, digits: int = 2) -> str:
 
 def duration(seconds: float | None) -> str:
     """In the two units that matter."""
-    if seconds is None:
-        return "–"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+    return "–" if seconds is None else results.duration(seconds)
 
 
 def gib(mib: float | None) -> str:

@@ -55,13 +55,16 @@ def figures_of(summary: Mapping[str, Any]) -> dict[str, Any]:
     """What the table needs beside the summary.
 
     scale: the scores between which its intervals are drawn; open: whether it shows seeds from the start
-    leaderboard: whether a configuration has one
+    alone: whether there is one run, of which everything stands above; leaderboard: whether a configuration has one
     """
     ends = [end for each in summary["configurations"] for end in each["score"]["interval"]]
     low, high = min(ends), max(ends)
+    single = len(summary["configurations"]) == 1
+    alone = single and len(summary["configurations"][0]["runs"]) == 1
     return {
         "scale": (low, high if high > low else low + 1),
-        "open": len(summary["configurations"]) == 1 and len(summary["configurations"][0]["runs"]) > 1,
+        "open": single and not alone,
+        "alone": alone,
         "leaderboard": any(each["leaderboard"] is not None for each in summary["configurations"]),
     }
 

@@ -1,4 +1,4 @@
-"""The finished files that a page is made of.
+"""The finished files that a page is made of, and the page's own.
 
 A comparison names its score files, and a score its folders of the store. Scores that came from another machine have no
 such folders here: of their runs the page has the outcomes, and no candidates.
@@ -14,9 +14,12 @@ from typing import Any
 from arcfold.arc.candidate_files import read_candidates
 from arcfold.arc.tasks import Task
 from arcfold.jobs import checksums
-from arcfold.jobs.files import InputError, read_json
+from arcfold.jobs.files import InputError, new_file, read_json
 from arcfold.jobs.holes import read_hole
 from arcfold.reports.candidates import Findings
+from arcfold.reports.packing import pack_tasks
+from arcfold.reports.page import render
+from arcfold.reports.summary import summarize
 from arcfold.runs.predictions import read_entries, read_submission
 
 _FOLD = re.compile(r"fold-(\d+)\.json")
@@ -73,3 +76,22 @@ def _folds(folder: str | None) -> dict[int, str]:
     here = {fold: path for fold, path in paths if read_hole(path) is None}
     checksums.check(here.values())
     return here
+
+
+def write_page(
+    output: str, comparison: Mapping[str, Any], tasks: Sequence[Task], tasks_file: str, *, title: str
+) -> None:
+    """Writes the page of a comparison, which may be one of seeds of a single run.
+
+    tasks, tasks_file: those that its runs are scored on, and the file that they stand in
+    """
+    scores = read_scores(comparison)
+    page = render(
+        summarize(comparison, scores, tasks),
+        pack_tasks(find(scores, tasks, tasks_file)),
+        title=title,
+        command=f"snakemake {output}",
+    )
+    with new_file(output) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    print(f"{output}: {len(page.encode()) / 2**20:.1f} MiB")

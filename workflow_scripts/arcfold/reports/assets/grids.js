@@ -7,7 +7,7 @@ import { el, svg } from "./dom.js";
 export function grid(text, side = 150, right = null) {
   const rows = text.split("/");
   const [height, width] = [rows.length, rows[0].length];
-  const cell = Math.max(4, Math.min(22, Math.floor(side / Math.max(height, width))));
+  const cell = Math.max(4, Math.min(28, Math.floor(side / Math.max(height, width))));
   const paths = Array.from({ length: 10 }, () => "");
   rows.forEach((row, y) => {
     for (let x = 0; x < width; ) {

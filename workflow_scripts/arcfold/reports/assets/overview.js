@@ -21,11 +21,8 @@ export function drawOverview() {
 
 export function setUpOverview() {
   const select = find("#sizes-chart select");
-  configurations.forEach((each, number) => {
-    if (each.kind !== "submission") select.append(el("option", { value: number }, each.name));
-  });
-  find("#sizes-chart .of").hidden = select.options.length < 2;
-  find("#sizes-chart").hidden = !select.options.length;
+  select.append(...configurations.map((each, number) => el("option", { value: number }, each.name)));
+  find("#sizes-chart .of").hidden = isSingle;
   select.addEventListener("change", drawSizes);
   pointTogether();
 }
@@ -234,10 +231,8 @@ function seedsOf(configuration, figures) {
 function drawTime(shown) {
   const plot = find("#time-chart .plot");
   const timed = shown.filter((number) => configurations[number].runs.some((run) => run.device_seconds));
-  if (!timed.length) {
-    plot.replaceChildren(el("p", { class: "caption" }, "No run tells how long it took."));
-    return;
-  }
+  find("#time-chart").hidden = !timed.length;
+  if (!timed.length) return;
   const rows = timed.map((number) => {
     const known = configurations[number].runs.filter((run) => run.device_seconds);
     const segments = summary.stages.map((stage) => {
@@ -287,7 +282,6 @@ export function classOf([rows, columns]) {
 
 function drawSizes() {
   const chosen = configurations[Number(find("#sizes-chart select").value)];
-  if (!chosen) return;
   const all = rowOf("all sizes", null, countOutcomes(chosen.runs));
   const rows = CLASSES.map((cells, place) => {
     const counts = countOutcomes(chosen.runs, (task, output) => classOf(tasks[task].sizes[output]) === place);
