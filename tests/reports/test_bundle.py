@@ -15,7 +15,7 @@ def written(folder, **modules):
 def test_a_module_stands_behind_what_it_imports_and_gives_its_exports(tmp_path):
     folder = written(
         tmp_path,
-        main='import { b } from "./second.js";\nb();\n',
+        main='import {\n  b,\n} from "./second.js";\nb();\n',
         second='import { a } from "./first.js";\nexport function b() {\n  return a;\n}\n',
         first="export const a = 1;\n",
     )

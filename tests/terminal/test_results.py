@@ -78,7 +78,7 @@ def test_one_seed_alone_has_none(study, tmp_path):
 
 
 RESULT = Result(
-    "results/score_8folds.json", "8folds", 90.625, 93.75, 18, {"not_found": 1, "ranked_later": 2}, 104.2,
+    "results/score_made.json", "8folds", 90.625, 93.75, 18, {"not_found": 1, "ranked_later": 2}, 104.2,
     Seeds(3, 89.5, (80.25, 94.0)),
 )  # fmt: skip
 
@@ -88,10 +88,10 @@ def test_the_lines_have_score_interval_oracle_misses_seconds_and_the_command_of_
         "8folds: score 90.62 %, mean of 3 seeds 89.50 % (95 % interval 80.2 to 94.0), oracle 93.75 %, "
         "device time 1 min 44 s",
         "  missed 3 of 18 outputs: 2 ranked third or later, 1 not found",
-        "  report: snakemake results/score_8folds.html",
+        "  report: snakemake results/score_made.html",
     ]
-    bare = Result("results/score_theirs.json", "theirs", 50.0, None, 2, {}, None, None)
-    assert plain(bare, []) == ["theirs: score 50.00 %", "  report: snakemake results/score_theirs.html"]
+    bare = Result("results/score_made.json", "theirs", 50.0, None, 2, {}, None, None)
+    assert plain(bare, []) == ["theirs: score 50.00 %", "  report: snakemake results/score_made.html"]
 
 
 def test_every_reason_has_its_words():

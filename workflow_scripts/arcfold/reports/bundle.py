@@ -5,7 +5,7 @@ A browser reads modules from their files, and a page has none. So
     import { percent } from "./format.js";        const { percent } = format;
     export function row() { … }             →     const table = (() => { … function row() { … } … return { row }; })();
 
-which holds for the two forms that the modules use: named imports, one line each, and exported declarations.
+which holds for the two forms that the modules use: named imports and exported declarations.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from importlib.resources.abc import Traversable
 
 ASSETS: Traversable = files("arcfold.reports") / "assets"
 
-_IMPORT = re.compile(r'^import \{ (?P<names>[\w, ]+) \} from "\./(?P<module>\w+)\.js";$', re.MULTILINE)
+_IMPORT = re.compile(r'^import \{(?P<names>[\w,\s]+)\} from "\./(?P<module>\w+)\.js";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?P<rest>(?:async )?(?:function\*?|const|class) (?P<name>\w+))", re.MULTILINE)
 _LEFT = re.compile(r"^\s*(?:import|export)\b.*$", re.MULTILINE)
 
@@ -41,7 +41,7 @@ def _add(name: str, folder: Traversable, made: dict[str, str], importers: tuple[
     for found in _IMPORT.finditer(source):
         _add(found["module"], folder, made, (*importers, name))
     exported = [found["name"] for found in _EXPORT.finditer(source)]
-    body = _EXPORT.sub(r"\g<rest>", _IMPORT.sub(r"const { \g<names> } = \g<module>Module;", source))
+    body = _EXPORT.sub(r"\g<rest>", _IMPORT.sub(r"const {\g<names>} = \g<module>Module;", source))
     if left := _LEFT.search(body):
         raise ValueError(f'{name}.js: {left[0]!r}, expected import {{ a, b }} from "./c.js"; or export function a()')
     made[name] = f"const {name}Module = (() => {{\n{body}\nreturn {{ {', '.join(exported)} }};\n}})();"

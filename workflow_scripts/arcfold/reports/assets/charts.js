@@ -63,7 +63,9 @@ export function scatter(plot, { marks, x, y, behind, label }) {
   const scaleY = linear(y.domain, [height - BOTTOM, TOP]);
   const unit = x.unit ?? 1;
   const ends = x.domain.map((end) => end / unit);
-  const ticksX = (x.log ? logarithmicTicks(...ends) : ticks(...ends, Math.max(2, Math.floor(width / 90)))).map((value) => value * unit);
+  const ticksX = (x.log ? logarithmicTicks(...ends) : ticks(...ends, Math.max(2, Math.floor(width / 90)))).map((
+    value,
+  ) => value * unit);
   const ticksY = ticks(...y.domain, 5);
   const taken = [];
   plot.replaceChildren(
@@ -78,7 +80,7 @@ export function scatter(plot, { marks, x, y, behind, label }) {
           svg("text", { x: LEFT - 8, y: scaleY(value) + 4, "text-anchor": "end" }, y.format(value)),
         ]).flat(),
         thinned(ticksX, scaleX).map((value) =>
-          svg("text", { x: scaleX(value), y: height - BOTTOM + 18, "text-anchor": "middle" }, x.format(value)),
+          svg("text", { x: scaleX(value), y: height - BOTTOM + 18, "text-anchor": "middle" }, x.format(value))
         ),
         svg("text", { x: width - RIGHT, y: height - 6, "text-anchor": "end", class: "title" }, `${x.title} →`),
         svg("text", { x: 0, y: 4, class: "title" }, `↑ ${y.title}`),
@@ -109,8 +111,7 @@ function placeOf(mark, scaleX, scaleY, width, marks, taken) {
   for (const [left, base, anchor] of places) {
     const from = anchor === "start" ? left : anchor === "end" ? left - long : left - long / 2;
     const box = [from, base - 11, from + long, base + 3];
-    const free =
-      box[0] >= LEFT - 6 && box[2] <= width && box[1] >= 0 &&
+    const free = box[0] >= LEFT - 6 && box[2] <= width && box[1] >= 0 &&
       !taken.some((other) => overlap(box, other)) &&
       !marks.some((other) => other !== mark && overlap(box, around4(scaleX(other.x), scaleY(other.y))));
     if (free) {
@@ -141,7 +142,9 @@ function drawMark(mark, scaleX, scaleY, place) {
       "data-configuration": mark.number,
     },
     svg("title", {}, mark.says),
-    mark.seeds.map(([seedX, seedY]) => svg("circle", { class: "seed-dot", r: 3, cx: scaleX(seedX), cy: scaleY(seedY) })),
+    mark.seeds.map(([seedX, seedY]) =>
+      svg("circle", { class: "seed-dot", r: 3, cx: scaleX(seedX), cy: scaleY(seedY) })
+    ),
     mark.interval &&
       svg("line", { class: "error", x1: x, x2: x, y1: scaleY(mark.interval[0]), y2: scaleY(mark.interval[1]) }),
     svg("circle", { class: "dot", r: 5, cx: x, cy: y }),
@@ -206,14 +209,16 @@ export function bars(plot, { rows, total, label, format }) {
 }
 
 function legend(rows) {
-  const names = new Map(rows.flatMap((row) => row.segments.filter((each) => each.value > 0)).map((each) => [each.key, each.name]));
+  const names = new Map(
+    rows.flatMap((row) => row.segments.filter((each) => each.value > 0)).map((each) => [each.key, each.name]),
+  );
   const order = rows.length ? rows[0].segments.map((each) => each.key) : [];
   const keys = [...names.keys()].sort((a, b) => order.indexOf(a) - order.indexOf(b));
   return el(
     "ul",
     { class: "legend", "aria-hidden": "true" },
     keys.map((key) =>
-      el("li", {}, el("span", { class: "swatch", style: { background: `var(--${key})` } }), names.get(key)),
+      el("li", {}, el("span", { class: "swatch", style: { background: `var(--${key})` } }), names.get(key))
     ),
   );
 }

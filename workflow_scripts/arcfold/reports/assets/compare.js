@@ -23,10 +23,15 @@ export function drawCompare(a, b) {
       "select",
       { "aria-label": place ? "compared with" : "run", change: go },
       configurations.map((each) => el("option", { value: each.name, selected: each === chosen }, each.name)),
-    ),
+    )
   );
   page.replaceChildren(
-    el("div", { class: "bar" }, el("h1", {}, "Compare"), el("div", { class: "controls" }, selects[0], " against ", selects[1])),
+    el(
+      "div",
+      { class: "bar" },
+      el("h1", {}, "Compare"),
+      el("div", { class: "controls" }, selects[0], " against ", selects[1]),
+    ),
     ...verdict(first, second),
     differences("Figures", figures(first, second), first, second),
     differences("Settings", settings(first, second), first, second, true),
@@ -40,7 +45,19 @@ function about(only) {
   const rows = [...settings(only, only), ...environment(only, only)];
   return [
     el("p", { class: "caption" }, "There is one configuration. What it was made with:"),
-    el("div", { class: "scroll" }, el("table", { class: "facts" }, el("tbody", {}, rows.map(([key, value]) => el("tr", {}, el("th", { scope: "row" }, key), el("td", {}, name(value))))))),
+    el(
+      "div",
+      { class: "scroll" },
+      el(
+        "table",
+        { class: "facts" },
+        el(
+          "tbody",
+          {},
+          rows.map(([key, value]) => el("tr", {}, el("th", { scope: "row" }, key), el("td", {}, name(value)))),
+        ),
+      ),
+    ),
   ];
 }
 
@@ -69,7 +86,12 @@ function verdict(first, second) {
 function figures(first, second) {
   const of = (read) => [read(first), read(second)];
   const rows = [
-    ["score, %", ...of((each) => `${percent(each.score.mean)} (${percent(each.score.interval[0], 1)} to ${percent(each.score.interval[1], 1)})`)],
+    [
+      "score, %",
+      ...of((each) =>
+        `${percent(each.score.mean)} (${percent(each.score.interval[0], 1)} to ${percent(each.score.interval[1], 1)})`
+      ),
+    ],
     ["seeds", ...of((each) => String(each.score.n))],
     ["outputs, %", ...of((each) => percent(each.score_outputs.mean))],
     ["oracle, %", ...of((each) => percent(each.oracle?.mean))],
@@ -116,25 +138,55 @@ function all(configuration, read) {
 function differences(title, rows, first, second, fold = false) {
   const differing = fold ? rows.filter(([, a, b]) => a !== b) : rows;
   const equal = fold ? rows.filter(([, a, b]) => a === b) : [];
-  const line = ([key, a, b]) => el("tr", {}, el("th", { scope: "row" }, key), el("td", {}, name(a)), el("td", {}, name(b)));
+  const line = ([key, a, b]) =>
+    el("tr", {}, el("th", { scope: "row" }, key), el("td", {}, name(a)), el("td", {}, name(b)));
   return el(
     "section",
     { class: "block", "aria-label": title },
     el("h2", {}, title),
     differing.length
       ? el(
+        "div",
+        { class: "scroll" },
+        el(
+          "table",
+          { class: "facts" },
+          el(
+            "thead",
+            {},
+            el(
+              "tr",
+              {},
+              el("th"),
+              el("th", { scope: "col" }, name(first.name)),
+              el("th", { scope: "col" }, name(second.name)),
+            ),
+          ),
+          el("tbody", {}, differing.map(line)),
+        ),
+      )
+      : el("p", { class: "caption" }, "No difference."),
+    equal.length
+      ? el(
+        "details",
+        {},
+        el("summary", {}, `${equal.length} equal`),
+        el(
           "div",
           { class: "scroll" },
           el(
             "table",
             { class: "facts" },
-            el("thead", {}, el("tr", {}, el("th"), el("th", { scope: "col" }, name(first.name)), el("th", { scope: "col" }, name(second.name)))),
-            el("tbody", {}, differing.map(line)),
+            el(
+              "tbody",
+              {},
+              equal.map(([key, a]) =>
+                el("tr", { class: "equal" }, el("th", { scope: "row" }, key), el("td", {}, name(a)))
+              ),
+            ),
           ),
-        )
-      : el("p", { class: "caption" }, "No difference."),
-    equal.length
-      ? el("details", {}, el("summary", {}, `${equal.length} equal`), el("div", { class: "scroll" }, el("table", { class: "facts" }, el("tbody", {}, equal.map(([key, a]) => el("tr", { class: "equal" }, el("th", { scope: "row" }, key), el("td", {}, name(a))))))))
+        ),
+      )
       : null,
   );
 }
@@ -150,7 +202,17 @@ function wonAndLost(first, second) {
       "div",
       { class: "block" },
       el("h3", {}, `${title}: ${plural(those.length, "task")}`),
-      el("div", { class: "chips" }, those.map(([gap, task]) => el("a", { class: "button", href: link(task), title: `${percent(100 * gap, 0)} % of its outputs and seeds` }, name(tasks[task].id)))),
+      el(
+        "div",
+        { class: "chips" },
+        those.map(([gap, task]) =>
+          el(
+            "a",
+            { class: "button", href: link(task), title: `${percent(100 * gap, 0)} % of its outputs and seeds` },
+            name(tasks[task].id),
+          )
+        ),
+      ),
     );
   };
   return el(

@@ -7,7 +7,7 @@ export const outcomes = summary.outcomes;
 
 /** All runs, one after another: the numbers that packed tasks use. */
 export const runs = configurations.flatMap((configuration, number) =>
-  configuration.runs.map((run) => ({ ...run, configuration: number })),
+  configuration.runs.map((run) => ({ ...run, configuration: number }))
 );
 
 /** The outcomes of a task's outputs in a run, as keys. */
@@ -32,7 +32,7 @@ export function shareOfAll(configuration, task) {
 
 /** Short names: of a configuration that is called after the base, what comes behind it. */
 export const labels = configurations.map(({ name }) =>
-  name.startsWith(`${summary.base}_`) ? name.slice(summary.base.length + 1) : name,
+  name.startsWith(`${summary.base}_`) ? name.slice(summary.base.length + 1) : name
 );
 
 /** What a configuration is called in pictures, by its name. */
@@ -77,7 +77,7 @@ export async function openTask(number) {
   const length = new DataView(bytes.buffer).getUint32(0, true);
   const task = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + length)));
   let place = 4 + length;
-  const take = (count) => Array.from(bytes.subarray(place, (place += count)), logarithm);
+  const take = (count) => Array.from(bytes.subarray(place, place += count), logarithm);
   for (const test of task.test) {
     test.findings = test.findings.map(([run, candidate, rank, value, searched, scored]) => ({
       run,

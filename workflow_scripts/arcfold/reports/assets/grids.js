@@ -10,7 +10,7 @@ export function grid(text, side = 150, right = null) {
   const cell = Math.max(4, Math.min(28, Math.floor(side / Math.max(height, width))));
   const paths = Array.from({ length: 10 }, () => "");
   rows.forEach((row, y) => {
-    for (let x = 0; x < width; ) {
+    for (let x = 0; x < width;) {
       let end = x + 1;
       while (end < width && row[end] === row[x]) end += 1;
       paths[Number(row[x])] += `M${x} ${y}h${end - x}v1H${x}z`;
@@ -31,7 +31,7 @@ export function grid(text, side = 150, right = null) {
       height: height * cell,
     },
     paths.map((path, colour) =>
-      path && svg("path", { d: path, fill: summary.palette[colour], "shape-rendering": "crispEdges" }),
+      path && svg("path", { d: path, fill: summary.palette[colour], "shape-rendering": "crispEdges" })
     ).filter(Boolean),
     svg("path", { d: lines, class: "lines" }),
     right && svg("path", { d: wrongCells(rows, right.split("/")), class: "wrong" }),

@@ -1,6 +1,6 @@
 // The page comes to life: pages by the address behind #, keys, what is drawn anew when the width changes.
 
-import { findAll, find } from "./dom.js";
+import { find, findAll } from "./dom.js";
 import { setUpTable } from "./table.js";
 import { drawOverview, setUpOverview } from "./overview.js";
 import { drawMatrix, link, setUpMatrix } from "./matrix.js";

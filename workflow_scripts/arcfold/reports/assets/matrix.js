@@ -1,6 +1,17 @@
 // All tasks against all runs: what is solved, by how many seeds, and where seeds disagree.
 
-import { configurations, isSingle, labels, mean, outcomes, outcomesOf, shareOf, shareOfAll, summary, tasks } from "./data.js";
+import {
+  configurations,
+  isSingle,
+  labels,
+  mean,
+  outcomes,
+  outcomesOf,
+  shareOf,
+  shareOfAll,
+  summary,
+  tasks,
+} from "./data.js";
 import { el, find, findAll, name } from "./dom.js";
 import { download, line } from "./export.js";
 import { percent, plural } from "./format.js";
@@ -26,7 +37,9 @@ export function setUpMatrix() {
   if (configurations.length > 1) choices.push(["differ", "runs that differ"]);
   choices.push(["some", "solved by some run"], ["none", "solved by no run"]);
   for (const outcome of outcomes) {
-    const there = configurations.some((each) => each.runs.some((run) => tasks.some((_, task) => outcomesOf(run, task).includes(outcome.key))));
+    const there = configurations.some((each) =>
+      each.runs.some((run) => tasks.some((_, task) => outcomesOf(run, task).includes(outcome.key)))
+    );
     if (there && outcome.key !== "correct") choices.push([outcome.key, outcome.name]);
   }
   select.append(...choices.map(([value, words]) => el("option", { value }, words)));
@@ -34,13 +47,23 @@ export function setUpMatrix() {
   find("#tasks-export").addEventListener("click", () => download(`${summary.study}-tasks.csv`, csv()));
   find("#matrix").addEventListener("keydown", move);
   find("#tasks-legend").textContent =
-    "A cell is a task in a run, a stripe a seed: green where its outputs are right, pale green where some are, else in the " +
-    "pale colour of the reason. A corner marks a flip, seeds that disagree. Solved: mean over all runs. Arrow keys " +
+    "A cell is a task in a run, a stripe a seed: green where its outputs are right, pale green where some are, else in " +
+    "the pale colour of the reason. A corner marks a flip, seeds that disagree. Solved: mean over all runs. Arrow keys " +
     "move, Enter opens.";
   find("#tasks-colours").append(
     ...outcomes
       .filter((outcome) => outcome.key === "correct" || choices.some(([value]) => value === outcome.key))
-      .map((outcome) => el("li", { title: outcome.means }, el("span", { class: `swatch${outcome.key === "correct" ? "" : " pale"}`, style: { "--why": `var(--${outcome.key})` } }), outcome.name)),
+      .map((outcome) =>
+        el(
+          "li",
+          { title: outcome.means },
+          el("span", {
+            class: `swatch${outcome.key === "correct" ? "" : " pale"}`,
+            style: { "--why": `var(--${outcome.key})` },
+          }),
+          outcome.name,
+        )
+      ),
   );
 }
 
@@ -50,7 +73,9 @@ export function drawMatrix() {
   shown = ordered(find("#tasks-order").value).filter(
     (task) => tasks[task].id.toLowerCase().includes(text) && isWanted(task, wanted),
   );
-  find("#tasks-count").textContent = shown.length === tasks.length ? plural(shown.length, "task") : `${shown.length} of ${tasks.length}`;
+  find("#tasks-count").textContent = shown.length === tasks.length
+    ? plural(shown.length, "task")
+    : `${shown.length} of ${tasks.length}`;
   find("#matrix").replaceChildren(
     el(
       "thead",
@@ -61,7 +86,11 @@ export function drawMatrix() {
         el("th", { scope: "col" }, "Task"),
         el("th", { scope: "col" }, "Solved"),
         configurations.map((each, number) =>
-          el("th", { scope: "col", class: isSingle ? null : "turned", title: each.name }, el("span", {}, name(labels[number]))),
+          el(
+            "th",
+            { scope: "col", class: isSingle ? null : "turned", title: each.name },
+            el("span", {}, name(labels[number])),
+          )
         ),
         el("th", { class: "rest" }),
       ),
@@ -140,9 +169,10 @@ function cell(configuration, task) {
   const shares = configuration.runs.map((run) => shareOf(run, task));
   const flip = flips(configuration, task);
   const right = shares.filter((share) => share === 1).length;
-  const says =
-    `${tasks[task].id} in ${configuration.name}: ` +
-    (shares.length > 1 ? `solved by ${right} of ${plural(shares.length, "seed")}${flip ? ", a flip" : ""}` : told(configuration.runs[0], task));
+  const says = `${tasks[task].id} in ${configuration.name}: ` +
+    (shares.length > 1
+      ? `solved by ${right} of ${plural(shares.length, "seed")}${flip ? ", a flip" : ""}`
+      : told(configuration.runs[0], task));
   return el(
     "a",
     {
@@ -169,7 +199,7 @@ function stripes(of) {
   return made.get(key);
 }
 
-/** Of a task's outcomes in a run: solid where all are right, pale where some are, else pale in the colour of the reason. */
+/** The colour of a task's outcomes in a run: solid where all are right, pale where some are, else the reason's, pale. */
 function colour(letters) {
   const wrong = [...letters].find((letter) => letter !== "0");
   if (!wrong) return "var(--correct)";

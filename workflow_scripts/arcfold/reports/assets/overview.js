@@ -57,15 +57,16 @@ function drawFindings(shown) {
     ...(withBase.length ? [list(withBase, domain)] : []),
     ...(others.length
       ? [
-          withBase.length
-            ? el("details", {}, el("summary", {}, plural(others.length, "more pair")), list(others, domain))
-            : list(others, domain),
-        ]
+        withBase.length
+          ? el("details", {}, el("summary", {}, plural(others.length, "more pair")), list(others, domain))
+          : list(others, domain),
+      ]
       : []),
     el(
       "figcaption",
       {},
-      "Difference of the scores in points, with its 95 % interval. Grey: too small to have been seen with this many tasks and seeds (power 80 %). A verdict allows for all pairs at once (Holm).",
+      "Difference of the scores in points, with its 95 % interval. Grey: too small to have been seen with this many " +
+        "tasks and seeds (power 80 %). A verdict allows for all pairs at once (Holm).",
     ),
   );
 }
@@ -85,13 +86,19 @@ function list(pairs, domain) {
         "svg",
         { viewBox: `0 0 ${FOREST} 16`, width: "100%" },
         ticks(...domain, 4).map((value) =>
-          svg("text", { x: scale(value), y: 12, "text-anchor": "middle" }, points(value, Number.isInteger(value) ? 0 : 1)),
+          svg(
+            "text",
+            { x: scale(value), y: 12, "text-anchor": "middle" },
+            points(value, Number.isInteger(value) ? 0 : 1),
+          )
         ),
       ),
       el("span"),
     ),
     pairs.map((pair) => {
-      const says = `${points(pair.difference)} points, 95 % interval ${points(pair.interval[0])} to ${points(pair.interval[1])}`;
+      const says = `${points(pair.difference)} points, 95 % interval ${points(pair.interval[0])} to ${
+        points(pair.interval[1])
+      }`;
       return el(
         "li",
         {},
@@ -259,9 +266,16 @@ function laps(configuration) {
       .filter(([lap, seconds]) => lap !== "wait for a device" && seconds >= 0.05)
       .sort(([, a], [, b]) => b - a)
       .slice(0, 4)
-      .map(([lap, seconds]) => el("tr", {}, el("td", {}, stage.name), el("td", {}, lap), el("td", { class: "number" }, duration(seconds)))),
+      .map(([lap, seconds]) =>
+        el("tr", {}, el("td", {}, stage.name), el("td", {}, lap), el("td", { class: "number" }, duration(seconds)))
+      )
   );
-  return el("details", { open: true }, el("summary", {}, `Steps of the jobs of ${run.run}`), el("table", { class: "laps" }, el("tbody", {}, rows)));
+  return el(
+    "details",
+    { open: true },
+    el("summary", {}, `Steps of the jobs of ${run.run}`),
+    el("table", { class: "laps" }, el("tbody", {}, rows)),
+  );
 }
 
 function drawMisses(shown) {

@@ -1,6 +1,6 @@
 // The page of a task: demonstrations, the truth, and who found what in which view.
 
-import { openTask, outcomesOf, outcomes, runLabel, runs, summary, tasks } from "./data.js";
+import { openTask, outcomes, outcomesOf, runLabel, runs, summary, tasks } from "./data.js";
 import { el, find, name } from "./dom.js";
 import { difference, panel } from "./grids.js";
 import { plural, probability, signed } from "./format.js";
@@ -29,7 +29,9 @@ export async function drawTask(number) {
     const task = await openTask(number);
     if (call === opened) page.replaceChildren(head(number), ...content(task, number));
   } catch (error) {
-    page.append(el("p", { class: "note warning" }, `This browser cannot unpack the task (${error.message}); a newer one can.`));
+    page.append(
+      el("p", { class: "note warning" }, `This browser cannot unpack the task (${error.message}); a newer one can.`),
+    );
   }
 }
 
@@ -66,7 +68,7 @@ function content(task, number) {
             panel(`input ${place + 1}`, input, 130),
             el("span", { class: "arrow", "aria-hidden": "true" }, "→"),
             panel(`output ${place + 1}`, output, 130),
-          ),
+          )
         ),
       ),
     ),
@@ -79,7 +81,14 @@ function output(task, test, place, number) {
   const order = byUse(test);
   const letter = new Map(order.map((candidate, at) => [candidate, LETTERS[at]]));
   const views = el("div", { class: "block" });
-  const table = whoFoundWhat(test, order, letter, place, number, (run) => views.replaceChildren(...viewsOf(task, test, order, letter, run)));
+  const table = whoFoundWhat(
+    test,
+    order,
+    letter,
+    place,
+    number,
+    (run) => views.replaceChildren(...viewsOf(task, test, order, letter, run)),
+  );
   return el(
     "section",
     { class: "block", "aria-label": `Test${many}` },
@@ -92,14 +101,22 @@ function output(task, test, place, number) {
         { class: "pair-of" },
         panel("input", test.input, 220),
         el("span", { class: "arrow", "aria-hidden": "true" }, "→"),
-        test.output ? panel("right output", test.output, 220, "right") : el("p", { class: "caption" }, "no output is known"),
+        test.output
+          ? panel("right output", test.output, 220, "right")
+          : el("p", { class: "caption" }, "no output is known"),
       ),
     ),
     el("h3", {}, "Candidates"),
     order.length
       ? el("div", { class: "candidates" }, order.map((candidate) => card(test, candidate, letter)))
       : el("p", { class: "caption" }, "No run found any."),
-    test.more ? el("p", { class: "caption" }, `${plural(test.more, "more candidate")} over all runs, which stand in their files.`) : null,
+    test.more
+      ? el(
+        "p",
+        { class: "caption" },
+        `${plural(test.more, "more candidate")} over all runs, which stand in their files.`,
+      )
+      : null,
     order.length ? table : null,
     views,
   );
@@ -128,8 +145,8 @@ function card(test, candidate, letter) {
     runs.length > 1
       ? `attempt in ${attempts} of ${plural(runs.length, "run")}, found in ${found.length}`
       : attempts
-        ? `attempt ${found[0].rank}`
-        : `rank ${found[0].rank}`,
+      ? `attempt ${found[0].rank}`
+      : `rank ${found[0].rank}`,
     right || !test.output ? null : [el("br"), difference(test.candidates[candidate], test.output)],
   );
   const frame = right ? "right" : attempts ? "tried" : "";
@@ -146,7 +163,15 @@ function whoFoundWhat(test, order, letter, place, number, choose) {
       "tr",
       { tabindex: 0, "data-run": run },
       el("th", { scope: "row" }, name(runLabel(run))),
-      el("td", {}, el("span", { class: outcome === "correct" ? "badge good" : "badge" }, outcomes.find((each) => each.key === outcome).name)),
+      el(
+        "td",
+        {},
+        el(
+          "span",
+          { class: outcome === "correct" ? "badge good" : "badge" },
+          outcomes.find((each) => each.key === outcome).name,
+        ),
+      ),
       order.map((candidate) => cellOf(known.get(`${run}/${candidate}`))),
       el("td", { class: "number" }, test.counts[run] === undefined ? "–" : test.counts[run]),
     );
@@ -182,7 +207,15 @@ function whoFoundWhat(test, order, letter, place, number, choose) {
             el("th", { scope: "col" }, "Run"),
             el("th", { scope: "col" }, "Outcome"),
             order.map((candidate) =>
-              el("th", { scope: "col" }, el("span", { class: `letter${test.candidates[candidate] === test.output ? " right" : ""}` }, letter.get(candidate))),
+              el(
+                "th",
+                { scope: "col" },
+                el(
+                  "span",
+                  { class: `letter${test.candidates[candidate] === test.output ? " right" : ""}` },
+                  letter.get(candidate),
+                ),
+              )
             ),
             el("th", { scope: "col", class: "number" }, "Candidates"),
           ),
@@ -191,7 +224,12 @@ function whoFoundWhat(test, order, letter, place, number, choose) {
       ),
     ),
     runs.length > 1
-      ? el("p", { class: "caption" }, "Rank, mean probability over the scoring views, and in how many of the searched views it was found. A row shows the views of its run.")
+      ? el(
+        "p",
+        { class: "caption" },
+        "Rank, mean probability over the scoring views, and in how many of the searched views it was found. A row shows " +
+          "the views of its run.",
+      )
       : null,
   );
   queueMicrotask(() => rows[0]?.click());
@@ -217,7 +255,11 @@ function heat(words, logarithm, title) {
   const share = Math.exp(logarithm);
   return el(
     "span",
-    { class: `heat${share > 0.6 ? " strong" : ""}`, style: { "--heat": `${Math.round(90 * share)}%`, padding: "1px 5px" }, title },
+    {
+      class: `heat${share > 0.6 ? " strong" : ""}`,
+      style: { "--heat": `${Math.round(90 * share)}%`, padding: "1px 5px" },
+      title,
+    },
     words,
   );
 }
@@ -229,11 +271,19 @@ function viewsOf(task, test, order, letter, run) {
     .filter(Boolean)
     .sort((a, b) => a.rank - b.rank);
   const first = own[0];
-  if (!first || !first.scored.length) return [el("p", { class: "caption" }, "Nothing is known of how its attempts were found.")];
+  if (!first || !first.scored.length) {
+    return [el("p", { class: "caption" }, "Nothing is known of how its attempts were found.")];
+  }
   const [searched, scored] = task.views[task.runs[run]] ?? ["", ""];
   const heads = (count, symmetries, gap) =>
-    Array.from({ length: count }, (_, view) =>
-      el("th", { scope: "col", class: gap && view === 0 ? "gap" : null, title: symmetries[view] ? summary.symmetries[symmetries[view]] : null }, String(view + 1)),
+    Array.from(
+      { length: count },
+      (_, view) =>
+        el("th", {
+          scope: "col",
+          class: gap && view === 0 ? "gap" : null,
+          title: symmetries[view] ? summary.symmetries[symmetries[view]] : null,
+        }, String(view + 1)),
     );
   return [
     el("h3", {}, "Probability in every view: ", name(runLabel(run))),
@@ -254,7 +304,14 @@ function viewsOf(task, test, order, letter, run) {
             el("th", { colspan: first.scored.length, class: "gap" }, "scoring views"),
             el("th", { class: "gap" }, ""),
           ),
-          el("tr", {}, el("th", { scope: "col" }, "Rank"), heads(first.found.length, searched, false), heads(first.scored.length, scored, true), el("th", { scope: "col", class: "gap" }, "value")),
+          el(
+            "tr",
+            {},
+            el("th", { scope: "col" }, "Rank"),
+            heads(first.found.length, searched, false),
+            heads(first.scored.length, scored, true),
+            el("th", { scope: "col", class: "gap" }, "value"),
+          ),
         ),
         el(
           "tbody",
@@ -263,16 +320,40 @@ function viewsOf(task, test, order, letter, run) {
             el(
               "tr",
               {},
-              el("th", { scope: "row" }, `#${each.rank} `, el("span", { class: `letter${test.candidates[each.candidate] === test.output ? " right" : ""}` }, letter.get(each.candidate))),
-              each.found.map((value, view) => el("td", {}, value === null ? el("span", { class: "caption" }, "·") : heat(probability(value), value, titleOf(searched, view)))),
-              each.scored.map((value, view) => el("td", { class: view === 0 ? "gap" : null }, heat(probability(value), value, titleOf(scored, view)))),
+              el(
+                "th",
+                { scope: "row" },
+                `#${each.rank} `,
+                el(
+                  "span",
+                  { class: `letter${test.candidates[each.candidate] === test.output ? " right" : ""}` },
+                  letter.get(each.candidate),
+                ),
+              ),
+              each.found.map((value, view) =>
+                el(
+                  "td",
+                  {},
+                  value === null
+                    ? el("span", { class: "caption" }, "·")
+                    : heat(probability(value), value, titleOf(searched, view)),
+                )
+              ),
+              each.scored.map((value, view) =>
+                el("td", { class: view === 0 ? "gap" : null }, heat(probability(value), value, titleOf(scored, view)))
+              ),
               el("td", { class: "gap" }, signed(each.value, 3)),
-            ),
+            )
           ),
         ),
       ),
     ),
-    el("p", { class: "caption" }, "Of the reply that the candidate is in each view. A point: the search did not find it there. Probabilities are rounded to some percent of themselves; the value, by which candidates are ranked, is not."),
+    el(
+      "p",
+      { class: "caption" },
+      "Of the reply that the candidate is in each view. A point: the search did not find it there. Probabilities are " +
+        "rounded to some percent of themselves; the value, by which candidates are ranked, is not.",
+    ),
   ];
 }
 
