@@ -54,7 +54,8 @@ def _hash(script: str) -> str:
 def figures_of(summary: Mapping[str, Any]) -> dict[str, Any]:
     """What the table needs beside the summary.
 
-    scale: the scores between which its intervals are drawn; open: whether it shows seeds from the start
+    scale: the scores between which its intervals are drawn
+    single: whether there is one configuration; open: whether it shows seeds from the start
     alone: whether there is one run, of which everything stands above; leaderboard: whether a configuration has one
     """
     ends = [end for each in summary["configurations"] for end in each["score"]["interval"]]
@@ -63,6 +64,7 @@ def figures_of(summary: Mapping[str, Any]) -> dict[str, Any]:
     alone = single and len(summary["configurations"][0]["runs"]) == 1
     return {
         "scale": (low, high if high > low else low + 1),
+        "single": single,
         "open": single and not alone,
         "alone": alone,
         "leaderboard": any(each["leaderboard"] is not None for each in summary["configurations"]),
