@@ -29,6 +29,7 @@ include: "rules/helpers/holes.smk"
 include: "rules/helpers/submissions.smk"
 include: "rules/helpers/pretraining.smk"
 include: "rules/helpers/benchmarks.smk"
+include: "rules/helpers/reports.smk"
 include: "rules/helpers/workers.smk"
 include: "rules/helpers/folders.smk"
 include: "rules/helpers/table.smk"
@@ -40,6 +41,7 @@ include: "rules/adapters.smk"
 include: "rules/predictions.smk"
 include: "rules/scores.smk"
 include: "rules/benchmarks.smk"
+include: "rules/reports.smk"
 include: "rules/results.smk"
 # Behind all rules, since they are about each of them.
 include: "rules/helpers/paths.smk"
@@ -50,6 +52,7 @@ rule all:
     default_target: True
     input:
         f"results/score_{config['run']}.json",
+        f"results/score_{config['run']}.html",
 
 
 include: "rules/helpers/targets.smk"

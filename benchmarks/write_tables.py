@@ -261,6 +261,23 @@ def dry_run(records: Records) -> str:
     return table(("folds", "jobs", "processor time", "bare", "ratio", "largest process"), rows)
 
 
+def pages(records: Records) -> str:
+    """Size of the page of a large study, and how soon a browser shows it."""
+    rows = []
+    for name in ("report_page", "report_page_16"):
+        each = records.figures(name)
+        times = each["milliseconds"]
+        rows.append(
+            [
+                f"{each['tasks']} tasks, {each['configurations']} configurations, {each['seeds']} seeds",
+                str(each["views"]),
+                number(each["mib"], 1, " MiB"),
+                *(number(times[key] / 1000, 2, " s") for key in ("first_paint", "whole", "matrix", "task")),
+            ]
+        )
+    return table(("study", "views", "page", "first paint", "all of it", "matrix of tasks", "a task"), rows)
+
+
 def search(records: Records) -> str:
     """Search and rescoring against the sequential references."""
     rows = []
@@ -375,6 +392,7 @@ TABLES: dict[str, Callable[[Records], str]] = {
     "four_gpus": four_gpus,
     "workers": workers,
     "dry_run": dry_run,
+    "pages": pages,
     "search": search,
     "training_gpu": _training("training_arc2_evaluation_8folds"),
     "training_cpu": _training("training"),

@@ -62,7 +62,7 @@ rule score_run:
         submission="results/runs/{run}/submission.json",
         before=whole("results/score_{run}.json"),
     output:
-        report("results/score_{run}.json", category="Scores", labels={"run": "{run}"}),
+        "results/score_{run}.json",
     log:
         "results/logs/score_run/{run}.log",
     wildcard_constraints:
@@ -109,7 +109,7 @@ rule score_submission:
         submission="results/runs/{run}/submission.json",
         before=whole("results/score_{run}.json"),
     output:
-        report("results/score_{run}.json", category="Scores", labels={"run": "{run}"}),
+        "results/score_{run}.json",
     log:
         "results/logs/score_submission/{run}.log",
     wildcard_constraints:

@@ -5,6 +5,7 @@ from typing import Any
 
 from arcfold.arc.datasets import check_solved
 from arcfold.arc.folds import check_partition, read_folds
+from arcfold.arc.misses import misses
 from arcfold.arc.scoring import score_task, total_score
 from arcfold.arc.selection import ranked
 from arcfold.arc.tasks import read_tasks
@@ -42,10 +43,10 @@ def main(
     attempts, found = read_submission(submission, all_tasks), read_predictions(all_tasks, dealt, rescored)
     if found.holes and not keep_going:
         task_id, holes = next(iter(found.holes.items()))
+        said = next(iter(holes.values())).said
         raise InputError(
-            f"run {run['name']}: {found.n_holes} test inputs were not searched (task {task_id}: "
-            f"{next(iter(holes.values()))}), expected all of them; to count them as wrong, set keep_going: true in "
-            "the config"
+            f"run {run['name']}: {found.n_holes} test inputs were not searched (task {task_id}: {said}), expected "
+            "all of them; to count them as wrong, set keep_going: true in the config"
         )
     method = run["settings"]["selection"]["method"]
     scores = {
@@ -62,6 +63,7 @@ def main(
     # what the base model or a pretrained adapter had seen of these tasks: none, or allowed by the config
     made: dict[str, Any] = {
         **total_score(scores),
+        "misses": misses(all_tasks, scores),
         "data": data_version(run["dataset"], source, all_tasks),
         "scorer": scorer_version(),
         "code": code_version(results),

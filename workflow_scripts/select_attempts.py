@@ -23,7 +23,7 @@ def main(
     found = read_predictions(all_tasks, dealt, rescored)
     report = fallbacks(found)
     if found.n_holes == report["n_outputs"]:
-        first = next(reason for holes in found.holes.values() for reason in holes.values())
+        first = next(hole.said for holes in found.holes.values() for hole in holes.values())
         raise InputError(f"run {run}: not one test input was searched ({first}), expected an answer for one at least")
     for line in summary(run, report):
         log.warning(line)

@@ -37,6 +37,7 @@ def remove_holes():
 
 onsuccess:
     remove_holes()
+    say_results()
 
 
 onerror:

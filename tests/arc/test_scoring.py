@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_tasks import grid, task
 
+from arcfold.arc.misses import Reason, Unsearched
 from arcfold.arc.scoring import score_task, total_score
 
 WRONG, OTHER = grid("2"), grid("11")
@@ -31,9 +32,9 @@ def test_ranks_count_from_one_and_are_none_where_no_candidate_is_right():
     result = scored(("12", "12"), ("23", "231"), ("23", "23"), ("23", ""))
     assert result["outputs"] == [
         {"correct": True, "rank": 1, "n_candidates": 2, "source": "candidates"},
-        {"correct": False, "rank": 3, "n_candidates": 3, "source": "candidates"},
-        {"correct": False, "rank": None, "n_candidates": 2, "source": "candidates"},
-        {"correct": False, "rank": None, "n_candidates": 0, "source": "fallback"},
+        {"correct": False, "rank": 3, "n_candidates": 3, "source": "candidates", "reason": "ranked_later"},
+        {"correct": False, "rank": None, "n_candidates": 2, "source": "candidates", "reason": "not_found"},
+        {"correct": False, "rank": None, "n_candidates": 0, "source": "fallback", "reason": "fallback"},
     ]
     assert result["score"] == 0.25
 
@@ -59,12 +60,15 @@ def test_the_two_ways_of_counting_and_the_oracle_by_hand():
 def test_a_hole_is_wrong_whatever_stands_in_for_it_and_nothing_found_is_no_hole():
     made = task("a", [("1", "2")], [("5", "1")] * 3)
     right = [grid("1"), WRONG]
-    of_task = score_task(made, [right] * 3, [[grid("1")], [], []], {1: "too long"})
+    of_task = score_task(made, [right] * 3, [[grid("1")], [], []], {1: Unsearched(Reason.DID_NOT_FIT, "too long")})
     assert of_task["outputs"] == [
         {"correct": True, "rank": 1, "n_candidates": 1, "source": "candidates"},
-        {"correct": False, "rank": None, "n_candidates": 0, "source": "fallback", "hole": "too long"},
+        {
+            "correct": False, "rank": None, "n_candidates": 0, "source": "fallback", "hole": "too long",
+            "reason": "did_not_fit",
+        },
         {"correct": True, "rank": None, "n_candidates": 0, "source": "fallback"},
-    ]
+    ]  # fmt: skip
     totals = total_score({"a": of_task})
     assert (totals["n_fallback"], totals["complete"], totals["oracle"]) == (2, False, 0.0)
     assert total_score({"a": score_task(made, [right] * 3, [[], [], []])})["complete"] is True

@@ -98,6 +98,7 @@ class Workflow:
 
     TARGETS: ClassVar = (
         "results/score_tiny.json",
+        "results/score_tiny.html",
         "results/benchmark/search_tiny.json",
         "results/runs/tiny/pictures/first.svg",
         "results/runs/hidden_1folds/adapters/fold-0",

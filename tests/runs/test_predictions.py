@@ -3,6 +3,7 @@ import re
 import pytest
 from made_tasks import grid, task
 
+from arcfold.arc.misses import Reason
 from arcfold.arc.selection import Candidate
 from arcfold.jobs.files import InputError, check_schema, read_json, write_json
 from arcfold.jobs.holes import leave_hole
@@ -43,7 +44,10 @@ def test_what_was_not_searched_is_told_from_what_was_searched_in_vain(tmp_path):
     tasks = [task(name, [("1", "2")], [("5", "1")] * 2) for name in "abc"]
     found = read_predictions(tasks, [["a"], ["b"], ["c"]], [*paths, str(tmp_path / "fold-2.json")])
     why = "fold 2: train_adapter failed: training: the loss of step 3 is nan"
-    assert found.holes == {"b": {1: "test[1] is too long"}, "c": {0: why, 1: why}}
+    assert found.holes == {
+        "b": {1: (Reason.DID_NOT_FIT, "test[1] is too long")},
+        "c": {0: (Reason.FAILED, why), 1: (Reason.FAILED, why)},
+    }
     assert {name: [len(output) for output in outputs] for name, outputs in found.candidates.items()} == {
         "a": [1, 0], "b": [1, 0], "c": [0, 0]
     }  # fmt: skip

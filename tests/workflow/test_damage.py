@@ -158,7 +158,7 @@ def test_a_damaged_target_that_is_asked_for_is_named_and_made_again_when_it_is_d
     refused(copy(), "results/score_tiny.json: does not match its hash in results/SHA256SUMS", "delete it and run")
     path.unlink()
     call = copy()
-    assert call.jobs == {"all": 1, "score_run": 1}
+    assert call.jobs == {"all": 1, "score_run": 1, "report_run": 1}
     assert len(path.read_bytes()) > len(content) // 2
     assert passes(copy.path("results"))
 

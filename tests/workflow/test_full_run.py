@@ -263,12 +263,17 @@ def test_the_score_is_that_of_an_independent_recount(done, tasks):
             assert (told["rank"] is None) == (task["test"][place]["output"] not in candidates[place])
             assert told["correct"] == (told["rank"] in (1, 2))
             assert told["source"] == ("candidates" if candidates[place] else "fallback")
+            assert ("reason" in told) is not told["correct"]
     assert score["score"] == pytest.approx(100 * sum(shares) / 2)
     assert score["score_outputs"] == pytest.approx(100 * sum(outputs) / 3, abs=1e-3)
     assert score["oracle"] == pytest.approx(100 * sum(reachable) / 2)
     assert (score["n_tasks"], score["n_outputs"], score["complete"], score["failed"]) == (2, 3, True, [])
     found = [output["candidates"] for entry in rescored.values() for output in entry["test"]]
     assert score["n_fallback"] == found.count([])
+    reasons = Counter(
+        told["reason"] for of_task in score["tasks"].values() for told in of_task["outputs"] if "reason" in told
+    )
+    assert {name: each["n"] for name, each in score["misses"]["reasons"].items() if each["n"]} == reasons
     assert 0 < len(set(outputs) | set(reachable)) <= 2
 
 

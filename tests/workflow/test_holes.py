@@ -67,7 +67,8 @@ def test_what_cannot_fit_is_skipped_without_solutions_and_wrong_with_keep_going(
     assert (score["complete"], score["n_outputs"], score["failed"]) == (False, 3, [])
     (output,) = score["tasks"]["huge"]["outputs"]
     assert output == {
-        "correct": False, "rank": None, "n_candidates": 0, "source": "fallback", "hole": f"test[0] {reason}"
+        "correct": False, "rank": None, "n_candidates": 0, "source": "fallback", "hole": f"test[0] {reason}",
+        "reason": "did_not_fit",
     }  # fmt: skip
     assert ["hole" in output for output in score["tasks"]["big"]["outputs"]] == [True, False]
     assert score["n_fallback"] == sum(

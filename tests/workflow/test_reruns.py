@@ -101,10 +101,13 @@ def test_a_run_is_named_by_dataset_folds_and_seed(copy):
     assert (call.jobs["score_run"], call.jobs["select_attempts"]) == (5, 6)
 
 
-def test_the_report_shows_the_score(copy):
+def test_snakemakes_report_shows_the_pages_with_their_captions(copy):
     call = copy("--report", "report.html")
     assert call.status == 0, call.said
-    assert "score_tiny.json" in copy.path("report.html").read_text(encoding="utf-8")
+    text = copy.path("report.html").read_text(encoding="utf-8")
+    assert "The page of run tiny: score with its interval" in text
+    assert '"mime_type": "text/html"' in text
+    assert '"results/score_tiny.json": {' not in text
 
 
 def test_a_folder_of_tasks_is_a_dataset_and_a_change_in_it_is_seen(fresh):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from arcfold.arc.misses import Unsearched, reason_of
 from arcfold.arc.tasks import Grid, Task
 
 Attempts = Sequence[Sequence[Grid]]
@@ -12,7 +13,7 @@ Attempts = Sequence[Sequence[Grid]]
 
 
 def score_task(
-    task: Task, attempts: Attempts, candidates: Attempts | None = None, holes: Mapping[int, str] | None = None
+    task: Task, attempts: Attempts, candidates: Attempts | None = None, holes: Mapping[int, Unsearched] | None = None
 ) -> dict[str, Any]:
     """One task's part of the score file.
 
@@ -21,21 +22,26 @@ def score_task(
 
     A test input is correct when one of its attempts equals the known output in every cell, and wrong where it is a
     hole, whatever stands in for its answer; the task's score is the share of its correct test inputs. rank counts
-    from 1 and is None where no candidate is right; source is `fallback` where there is no candidate.
+    from 1 and is None where no candidate is right; source is `fallback` where there is no candidate; reason says why a
+    wrong one is wrong.
     """
     outputs: list[dict[str, Any]] = [
         {"correct": any(grid == pair.output for grid in tried)} for pair, tried in zip(task.test, attempts, strict=True)
     ]
     if candidates is not None:
-        for output, pair, found in zip(outputs, task.test, candidates, strict=True):
+        for test, (output, pair, tried, found) in enumerate(zip(outputs, task.test, attempts, candidates, strict=True)):
+            assert pair.output is not None  # a task without solutions has no score
             ranks = [place for place, grid in enumerate(found, start=1) if grid == pair.output]
             output |= {
                 "rank": ranks[0] if ranks else None,
                 "n_candidates": len(found),
                 "source": "candidates" if found else "fallback",
             }
-    for test, reason in (holes or {}).items():
-        outputs[test] |= {"correct": False, "hole": reason}
+            unsearched = None if holes is None else holes.get(test)
+            if unsearched is not None:
+                output |= {"correct": False, "hole": unsearched.said}
+            if not output["correct"]:
+                output["reason"] = str(reason_of(pair.output, tried, found, unsearched))
     return {"score": sum(bool(output["correct"]) for output in outputs) / len(outputs), "outputs": outputs}
 
 

@@ -21,7 +21,8 @@ def fallbacks(found: Predictions) -> dict[str, Any]:
     for task_id, outputs in found.candidates.items():
         without = [test for test, candidates in enumerate(outputs) if not candidates]
         if without:
-            tasks[task_id] = {str(test): found.holes.get(task_id, {}).get(test) for test in without}
+            holes = found.holes.get(task_id, {})
+            tasks[task_id] = {str(test): holes[test].said if test in holes else None for test in without}
     return {
         "n_outputs": sum(map(len, found.candidates.values())),
         "n_fallback": sum(map(len, tasks.values())),

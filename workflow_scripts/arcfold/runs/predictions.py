@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from arcfold.arc.candidate_files import check_outputs
+from arcfold.arc.misses import Reason, Unsearched
 from arcfold.arc.selection import Candidate
 from arcfold.arc.tasks import Grid, Task, grid_from_json
 from arcfold.jobs.files import InputError, read_json
@@ -23,7 +24,7 @@ class Predictions:
 
     candidates: Mapping[str, list[list[Candidate]]]
     """For each task and test input, none where it is a hole."""
-    holes: Mapping[str, Mapping[int, str]]
+    holes: Mapping[str, Mapping[int, Unsearched]]
     """Why a test input was not searched, by its task and its number."""
     failed: Sequence[Mapping[str, Any]]
     """The folds whose job failed: `fold`, `rule`, `reason`."""
@@ -40,7 +41,7 @@ def read_predictions(tasks: Sequence[Task], folds: Sequence[Sequence[str]], resc
     """
     by_id = {task.id: task for task in tasks}
     candidates: dict[str, list[list[Candidate]]] = {}
-    holes: dict[str, dict[int, str]] = {}
+    holes: dict[str, dict[int, Unsearched]] = {}
     failed = []
     for fold, (ids, path) in enumerate(zip(folds, rescored, strict=True)):
         hole = read_hole(path)
@@ -50,15 +51,19 @@ def read_predictions(tasks: Sequence[Task], folds: Sequence[Sequence[str]], resc
             for task_id in ids:
                 tests = range(len(by_id[task_id].test))
                 candidates[task_id] = [[] for _ in tests]
-                holes[task_id] = dict.fromkeys(tests, reason)
+                holes[task_id] = dict.fromkeys(tests, Unsearched(Reason.FAILED, reason))
             continue
-        entries = _entries(path, fold, by_id)
+        entries = read_entries(path, fold, by_id)
         for task_id in ids:
             if task_id not in entries:
                 raise InputError(f"{path}: no task {task_id}, expected all of fold {fold}")
             outputs = entries[task_id]["test"]
-            candidates[task_id] = [_candidates(output) for output in outputs]
-            skipped = {test: output["skipped"] for test, output in enumerate(outputs) if "skipped" in output}
+            candidates[task_id] = [candidates_of(output) for output in outputs]
+            skipped = {
+                test: Unsearched(Reason.DID_NOT_FIT, output["skipped"])
+                for test, output in enumerate(outputs)
+                if "skipped" in output
+            }
             if skipped:
                 holes[task_id] = skipped
     return Predictions(candidates, holes, failed)
@@ -74,17 +79,17 @@ def read_rescored(paths: Sequence[str], tasks: Sequence[Task]) -> dict[str, list
     found: dict[str, list[list[Candidate]]] = {}
     holes = [path for path in paths if read_hole(path) is not None]
     for fold, path in enumerate(paths):
-        for task_id, entry in ({} if path in holes else _entries(path, fold, known)).items():
+        for task_id, entry in ({} if path in holes else read_entries(path, fold, known)).items():
             if task_id in found:
                 raise InputError(f"{path}: task {task_id}: stands in an earlier fold too, expected it once")
-            found[task_id] = [_candidates(output) for output in entry["test"]]
+            found[task_id] = [candidates_of(output) for output in entry["test"]]
     for task in tasks:
         if task.id not in found and not holes:
             raise InputError(f"{paths[-1]}: task {task.id} is in no fold's rescored file, expected it in one")
     return found
 
 
-def _entries(path: str, fold: int, known: Mapping[str, Task]) -> dict[str, Any]:
+def read_entries(path: str, fold: int, known: Mapping[str, Task]) -> dict[str, Any]:
     """The `tasks` of a fold's rescored file, checked against the tasks."""
     content = read_json(path, "rescored")
     if content["fold"] != fold:
@@ -94,7 +99,7 @@ def _entries(path: str, fold: int, known: Mapping[str, Task]) -> dict[str, Any]:
     return dict(content["tasks"])
 
 
-def _candidates(output: Mapping[str, Any]) -> list[Candidate]:
+def candidates_of(output: Mapping[str, Any]) -> list[Candidate]:
     return [
         Candidate(
             _as_grid(candidate["grid"]),

@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from arcfold.terminal.progress import Failure, Progress, Score, Stage
+from arcfold.terminal.results import MOST, Result, duration, missed, report
 
 BAR = 12
 AROUND = 7
@@ -42,7 +43,7 @@ def while_running(progress: Progress, devices: str, now: float, height: int) -> 
             _bar(stage.done, stage.total),
             Text(f"{stage.done}/{stage.total}", style=style),
             _running(stage),
-            Text(_seconds(stage.mean), style=style),
+            Text(duration(stage.mean), style=style),
             Text(_rate(stage.per_minute), style=style),
         )
     table.add_row(
@@ -62,27 +63,67 @@ def while_running(progress: Progress, devices: str, now: float, height: int) -> 
     return Group(*lines)
 
 
-def at_the_end(progress: Progress, log: str | None, now: float) -> RenderableType:
-    """What stays on the screen: jobs and seconds of each stage, scores, what failed and where the log is."""
+def at_the_end(
+    progress: Progress, log: str | None, now: float, results: Sequence[Result] = (), arguments: Sequence[str] = ()
+) -> RenderableType:
+    """What stays on the screen: jobs and seconds of each stage, results, what failed and where the log is.
+
+    results: those of the scores of which the files could be read; arguments: of the command
+    """
     table = _table("stage", "done", "a job", "job time")
     for stage in progress.stages.values():
         table.add_row(
             Text(stage.name, overflow="ellipsis"),
             _done(stage),
-            _seconds(sum(stage.seconds) / stage.done if stage.done else None),
-            _seconds(sum(stage.seconds) if stage.done else None),
+            duration(sum(stage.seconds) / stage.done if stage.done else None),
+            duration(sum(stage.seconds) if stage.done else None),
         )
     table.add_row(
         Text("total", style="bold"),
         Text(f"{progress.done}/{progress.total}", style="bold"),
         "",
-        _seconds(sum(sum(stage.seconds) for stage in progress.stages.values())),
+        duration(sum(sum(stage.seconds) for stage in progress.stages.values())),
     )
-    lines: list[RenderableType] = [table, Text(f"{_seconds(now - progress.began)} in all")]
-    lines += [Text(_score(score), style="bold") for score in progress.scores]
+    lines: list[RenderableType] = [table, Text(f"{duration(now - progress.began)} in all")]
+    told = {result.path for result in results}
+    lines += [Text(_score(score), style="bold") for score in progress.scores if score.path not in told]
+    if results:
+        lines += ["", results_table(results, arguments), ""]
     lines += [_failed(failure) for failure in progress.failures.values()]
     if log is not None:
         lines.append(Text(f"log: {log}", style="dim"))
+    return Group(*lines)
+
+
+def results_table(results: Sequence[Result], arguments: Sequence[str]) -> RenderableType:
+    """A row for each run, why its outputs were missed, and where its page is."""
+    with_seeds = any(result.seeds is not None for result in results)
+    table = _table("run", "score", *(("seeds", "mean", "95 %") if with_seeds else ()), "oracle", "device time")
+    shown = results[:MOST]
+    for result in shown:
+        seeds = result.seeds
+        of_seeds = (
+            []
+            if not with_seeds
+            else ["1", "-", "-"]
+            if seeds is None
+            else [str(seeds.number), f"{seeds.mean:.2f} %", "{:.1f} to {:.1f}".format(*seeds.interval)]
+        )
+        table.add_row(
+            Text(result.run, style="bold", overflow="ellipsis"),
+            Text(f"{result.score:.2f} %", style="bold"),
+            *of_seeds,
+            "-" if result.oracle is None else f"{result.oracle:.2f} %",
+            duration(result.seconds),
+        )
+    lines: list[RenderableType] = [table]
+    for result in shown:
+        before = f"{result.run}: " if len(shown) > 1 else ""
+        if said := missed(result):
+            lines.append(Text(f"{before}{said}", style="dim"))
+        lines.append(Text(f"{before}report: {report(result, arguments)}", overflow="fold"))
+    if len(results) > len(shown):
+        lines.append(Text(f"and {len(results) - len(shown)} more", style="dim"))
     return Group(*lines)
 
 
@@ -120,9 +161,9 @@ def _done(stage: Stage) -> Text:
 
 def _facts(progress: Progress, devices: str, now: float) -> str:
     left = progress.time_left(now)
-    facts = [f"{_seconds(now - progress.began, 0)} so far"]
+    facts = [f"{duration(now - progress.began, 0)} so far"]
     if left is not None:
-        facts.append(f"{'more than' if left.at_least else 'about'} {_seconds(left.seconds, 0)} left")
+        facts.append(f"{'more than' if left.at_least else 'about'} {duration(left.seconds, 0)} left")
     facts.append(devices)
     return " · ".join(facts)
 
@@ -136,18 +177,6 @@ def _failed(failure: Failure) -> RenderableType:
     if failure.log is not None:
         lines.append(Text(f"  log: {failure.log}", style="red", overflow="fold"))
     return Group(*lines)
-
-
-def _seconds(seconds: float | None, digits: int = 1) -> str:
-    """A duration in the two units that matter."""
-    if seconds is None:
-        return "-"
-    if seconds < 60:
-        return f"{seconds:.{digits}f} s"
-    whole = round(seconds)
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
 def _rate(per_minute: float | None) -> str:

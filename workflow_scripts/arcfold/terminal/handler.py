@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from arcfold.jobs.devices import count_devices
 from arcfold.jobs.files import InputError, read_json
 from arcfold.terminal.progress import Failure, Job, Progress, Score, jobs_of
+from arcfold.terminal.results import results_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -228,7 +229,8 @@ class TableHandler(logging.Handler):
         terminal.close()
         self._terminal = None
         atexit.unregister(self._end)
-        terminal.console.print(at_the_end(self._progress, log, time.monotonic()), soft_wrap=False)
+        now, results = time.monotonic(), results_of(score.path for score in self._progress.scores)
+        terminal.console.print(at_the_end(self._progress, log, now, results, sys.argv[1:]), soft_wrap=False)
 
 
 def _job_of(record: logging.LogRecord) -> Job:
