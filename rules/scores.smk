@@ -43,6 +43,7 @@ rule select_attempts:
     params:
         settings=run_param("selection"),
         steps=run_steps,
+        leaks=lambda wildcards: get_leaks(wildcards.run),
         code=get_code("select_attempts"),
     message:
         "submission of {wildcards.run}"
