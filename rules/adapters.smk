@@ -9,7 +9,7 @@ use rule worker_job as train_adapter with:
         weights=stage_model_files("adapters"),
         init=get_init,
     output:
-        directory("results/store/adapters/{dataset}/{split}/{key}/fold-{fold}"),
+        **outputs_of_training("results/store/adapters/{dataset}/{split}/{key}/fold-{fold}"),
     log:
         "results/logs/train_adapter/{dataset}/{split}/{key}/fold-{fold}.log",
     params:
@@ -46,7 +46,7 @@ use rule worker_job as pretrain_adapter with:
 
 use rule link_folds as link_adapter with:
     input:
-        file=ancient(in_store("adapters", "fold-{fold}")),
+        file=ancient(adapter_that_stays),
         marker=link_marker("adapters/fold-{fold}"),
     output:
         directory("results/runs/{run}/adapters/fold-{fold}"),

@@ -5,7 +5,7 @@
 rule link_run:
     input:
         folds=in_store("folds", "folds.json"),
-        adapters=all_in_store("adapters", "fold-{fold}"),
+        adapters=all_in_store("adapters", REPORT_OF_ADAPTER),
         candidates=all_in_store("candidates", "fold-{fold}.json"),
         rescored=all_in_store("rescored", "fold-{fold}.json"),
         marker=failed_marker("results/runs/{run}/files.json"),
@@ -43,6 +43,7 @@ rule select_attempts:
     params:
         settings=run_param("selection"),
         steps=run_steps,
+        leaks=lambda wildcards: get_leaks(wildcards.run),
         code=get_code("select_attempts"),
     message:
         "submission of {wildcards.run}"
@@ -56,7 +57,7 @@ rule score_run:
         folds=in_store("folds", "folds.json"),
         files="results/runs/{run}/files.json",
         model=lambda wildcards: f"results/models/{get_run(wildcards.run).model}.json",
-        adapters=all_in_store("adapters", "fold-{fold}"),
+        adapters=all_in_store("adapters", REPORT_OF_ADAPTER),
         candidates=all_in_store("candidates", "fold-{fold}.json"),
         rescored=all_in_store("rescored", "fold-{fold}.json"),
         submission="results/runs/{run}/submission.json",
@@ -72,6 +73,8 @@ rule score_run:
     params:
         run=lambda wildcards: get_run(wildcards.run).to_json(),
         steps=run_steps,
+        base=lambda wildcards: get_model_folder(get_run(wildcards.run).model),
+        loading=lambda wildcards: get_model_loading(get_run(wildcards.run).model),
         data=lambda wildcards: get_data_source(get_run(wildcards.run).dataset),
         leaks=lambda wildcards: get_leaks(wildcards.run),
         code=get_code("score_run"),
@@ -148,7 +151,7 @@ rule draw_task:
 
 rule draw_timeline:
     input:
-        adapters=all_in_store("adapters", "fold-{fold}"),
+        adapters=all_in_store("adapters", REPORT_OF_ADAPTER),
         candidates=all_in_store("candidates", "fold-{fold}.json"),
         rescored=all_in_store("rescored", "fold-{fold}.json"),
     output:

@@ -8,11 +8,13 @@ from arcfold.arc.folds import check_partition, read_folds
 from arcfold.arc.misses import misses
 from arcfold.arc.scoring import score_task, total_score
 from arcfold.arc.selection import ranked
-from arcfold.arc.tasks import read_tasks
+from arcfold.arc.tasks import read_tasks, without_solutions
 from arcfold.jobs.files import InputError, read_json, write_json
 from arcfold.jobs.holes import read_hole
 from arcfold.jobs.job import job
 from arcfold.jobs.provenance import hash_inputs, provenance
+from arcfold.planning.subjects import subject_of
+from arcfold.planning.truth import planned_and_true
 from arcfold.runs.fallbacks import fallbacks, summary
 from arcfold.runs.predictions import read_predictions, read_submission
 from arcfold.runs.steps import losses_of_folds, provenance_of_steps
@@ -25,6 +27,8 @@ def main(
     tasks: str,
     folds: str,
     record: str,
+    base: str,
+    loading: dict[str, str],
     adapters: list[str],
     candidates: list[str],
     rescored: list[str],
@@ -73,10 +77,14 @@ def main(
         "failed": list(found.failed),
         "tasks": scores,
     }
+    model = read_json(record, "model")
+    by_id = {task.id: without_solutions(task) for task in all_tasks}
+    subject = subject_of(run, [[by_id[task_id] for task_id in ids] for ids in dealt], model, base, loading)
     made["provenance"] = provenance(
         inputs=hash_inputs(tasks=tasks, folds=folds, submission=submission),
         run=run,
-        model={key: read_json(record, "model")[key] for key in ("name", "hash")},
+        model={key: model[key] for key in ("name", "hash")},
+        plan=planned_and_true(subject, model, adapters, candidates, made_by),
         seconds_of_folds={step: [each["seconds"] for each in folds_of] for step, folds_of in made_by.items()},
         devices_of_folds={step: [each["device"] for each in folds_of] for step, folds_of in made_by.items()},
         peak_host_mib={step: max(each["peak_host_mib"] for each in folds_of) for step, folds_of in made_by.items()},
@@ -103,6 +111,8 @@ if "snakemake" in globals():
             snakemake.input.tasks,
             snakemake.input.folds,
             snakemake.input.model,
+            snakemake.params.base,
+            snakemake.params.loading,
             snakemake.input.adapters,
             snakemake.input.candidates,
             snakemake.input.rescored,

@@ -12,7 +12,7 @@ sys.path.append(str(Path(workflow.basedir) / "workflow_scripts"))
 from arcfold.runs import cleaning, runs
 from arcfold.arc.datasets import count_tasks, dataset_identity, dataset_source, load_dataset
 from arcfold.runs.fitting import check_fit
-from arcfold.runs.leakage import check_leaks, leaks, subset_of_adapter
+from arcfold.runs.leakage import check_leaks, is_scored, leaks, subset_of_adapter, warnings_of_leaks
 from arcfold.jobs import checksums
 from arcfold.jobs.files import InputError, read_json, says_what_cannot_be_written
 from arcfold.jobs.holes import read_hole, remove_hole
@@ -81,10 +81,17 @@ def check_layers(who, model, training):
 
 @says_its_line
 def get_leaks(name):
-    """What a run's base model and adapter have seen of its tasks; refused unless the config allows it."""
+    """What a run's base model and adapter have seen of its tasks; refused unless the config allows it.
+
+    Without solutions there is no score that it could inflate, so it is only said.
+    """
     run = get_run(name)
     found = leaks(config, run, cache=KNOWN)
-    check_leaks(found, config["allow_seen"], name)
+    if found and not is_scored(config, run):
+        if workflow.is_main_process:
+            print(*warnings_of_leaks(found, config["allow_seen"], name), sep="\n", file=sys.stderr)
+    else:
+        check_leaks(found, config["allow_seen"], name)
     return found
 
 

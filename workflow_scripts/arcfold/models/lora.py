@@ -158,17 +158,20 @@ def embedding(model: nn.Module, name: str) -> tuple[str, Any]:
     return next((path, module) for path, module in model.named_modules() if module is wanted)
 
 
-def save_adapter(folder: Path, spec: LoraSpec, weights: Mapping[str, Tensor], base: Mapping[str, str]) -> None:
+def save_adapter(
+    folder: Path, spec: LoraSpec, weights: Mapping[str, Tensor], base: Mapping[str, str], saved_as: str = "float32"
+) -> None:
     """Writes the three files of an adapter into an existing folder; the bytes depend on the arguments alone.
 
-    `base` has the keys `name` and `hash`. The name is written as it is: pass one without a path.
+    `base` has the keys `name` and `hash`. The name is written as it is: pass one without a path. saved_as: the type of
+    the numbers, float32 or bfloat16
     """
     from safetensors.torch import save_file
 
     config = json.dumps(spec.peft_config(base["name"]), indent=2, sort_keys=True)
     (folder / CONFIG).write_text(config + "\n", encoding="utf-8")
     named = peft_state(spec, weights)
-    tensors = {key: named[key].detach().to("cpu", torch.float32).contiguous() for key in sorted(named)}
+    tensors = {key: named[key].detach().to("cpu", getattr(torch, saved_as)).contiguous() for key in sorted(named)}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     write_json(folder / BASE, {"name": base["name"], "hash": base["hash"]})
 

@@ -360,4 +360,8 @@ def guess(name: str, known: list[str]) -> str:
 def _settings(config: Config, model: str, entry: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The config's common settings, under those of the model, under those of the run."""
     layers = (config["settings"], config["models"][model].get("settings", {}), entry.get("settings", {}))
-    return {section: settings_of(*(layer.get(section, {}) for layer in layers)) for section in config["settings"]}
+    made = {section: settings_of(*(layer.get(section, {}) for layer in layers)) for section in config["settings"]}
+    if not config.get("keep_adapters", True):
+        # what is removed soon is written small; it is another adapter, and so it has another key
+        made["training"]["saved_as"] = "bfloat16"
+    return made
