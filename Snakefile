@@ -22,6 +22,7 @@ wildcard_constraints:
 
 # reads config.yaml and the user's files over it
 include: "rules/helpers/common.smk"
+include: "rules/helpers/cores.smk"
 include: "rules/helpers/models.smk"
 include: "rules/helpers/datasets.smk"
 include: "rules/helpers/store.smk"
