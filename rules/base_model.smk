@@ -13,6 +13,7 @@ rule describe_model:
     params:
         folder=lambda wildcards: get_model_folder(wildcards.model),
         text_format=lambda wildcards: get_model_entry(wildcards.model)["format"],
+        hub=lambda wildcards: get_place_on_hub(wildcards.model),
         code=get_code("describe_model"),
     message:
         "base model {wildcards.model}"

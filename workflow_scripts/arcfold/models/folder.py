@@ -14,6 +14,9 @@ from arcfold.models.positions import GRID_TOKENS, MODEL_TYPE, rule_of
 from arcfold.models.tokenizer import MODEL_SETTINGS, TOKENIZER, TOKENIZER_SETTINGS, ModelTokenizer
 from arcfold.models.weights import CONFIG, WEIGHTS, WEIGHTS_INDEX, check_weights, weight_files
 
+IDENTITY = ("name", "hash", "hub", "revision")
+"""What is recorded of a base model beside an adapter; the last two of one that is used as the hub has it."""
+
 _WITH_US = "resources/"
 """Where models lie that come with the workflow."""
 
