@@ -1,4 +1,4 @@
-"""A run with the embedded model: what transformers' `generate` says of a fold's merged model is the run's best reply."""
+"""A run with the embedded model: greedy generation by a fold's merged model is the best reply."""
 
 from __future__ import annotations
 
