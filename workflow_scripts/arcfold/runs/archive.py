@@ -55,9 +55,9 @@ def write_archive(path: str | Path, run: Mapping[str, Any], files: Mapping[str, 
             entry = zipfile.ZipInfo(f"{name}/{inside}", _TIME)
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = (stat.S_IFREG | 0o644) << 16
-            source = contents[inside]
+            content = contents[inside]
             with archive.open(entry, "w", force_zip64=True) as opened:
-                for block in [source] if isinstance(source, bytes) else _blocks(source):
+                for block in [content] if isinstance(content, bytes) else _blocks(content):
                     opened.write(block)
 
 
