@@ -66,6 +66,9 @@ rule merge_adapter:
         "results/logs/merge_adapter/{run}/fold-{fold}.log",
     conda:
         "../envs/cpu.yaml"
+    resources:
+        mem_mb=get_memory,
+        runtime=get_minutes,
     params:
         base=lambda wildcards: get_model_folder(get_run(wildcards.run).model),
         loading=lambda wildcards: get_model_loading(get_run(wildcards.run).model),

@@ -30,6 +30,9 @@ rule cut_vocabulary:
         "results/logs/cut_vocabulary/{model}.log",
     conda:
         "../envs/cpu.yaml"
+    resources:
+        mem_mb=get_memory,
+        runtime=get_minutes,
     params:
         source=lambda wildcards: get_model_origin(wildcards.model),
         text_format=lambda wildcards: get_model_entry(wildcards.model)["format"],
@@ -69,6 +72,9 @@ rule make_stock_model:
         "results/logs/make_stock_model/{model}.log",
     conda:
         "../envs/cpu.yaml"
+    resources:
+        mem_mb=get_memory,
+        runtime=get_minutes,
     params:
         source=lambda wildcards: get_model_folder(wildcards.model),
         text_format=lambda wildcards: get_model_entry(wildcards.model)["format"],
