@@ -1,6 +1,7 @@
 # make results/score_8folds.json   any target of the pipeline, with the environment that it needs
 # make test                        every check, as the CI runs them
 # make lint                        the checks without the tests
+# make test-slurm                  the profile for SLURM on a real one of this machine: root, and apt of Debian
 # make test-faults                 kills at 25 moments and full disks, for some 20 minutes
 # make tables                      the tables of README and docs, from docs/measured
 # make verify                      every result against its hash, and what to delete of what is damaged
@@ -68,7 +69,7 @@ ifeq ($(shell cache="$${XDG_CACHE_HOME:-$$HOME/.cache}"; mkdir -p "$$cache" 2>/d
 export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
 endif
 
-.PHONY: help env wheels lint test test-faults tables verify clean-store lock sbom audit clean-env FORCE
+.PHONY: help env wheels lint test test-faults test-slurm tables verify clean-store lock sbom audit clean-env FORCE
 
 help:
 	@sed -n '/^$$/q;s/^# \{0,1\}//p' Makefile
@@ -88,6 +89,11 @@ test: lint
 test-faults: export HF_HUB_OFFLINE = 1
 test-faults: $(DEV)
 	$(RUN)/pytest -m slow tests/workflow/test_faults.py
+
+test-slurm: export HF_HUB_OFFLINE = 1
+test-slurm: $(DEV)
+	sh tests/slurm/slurm.sh install
+	$(RUN)/pytest -m slurm tests/slurm
 
 lint: $(DEV)
 	$(RUN)/ruff check

@@ -47,7 +47,10 @@ def test_limits_are_those_of_the_largest_node_and_of_the_default_partition() -> 
     [
         (Request("train_adapter", None, 1441, 3000, 1), "asks for 1441 minutes, and partition gpu has at most 1440"),
         (Request("train_adapter", "short", 20, 3000, 1), "asks for 1 GPUs, and partition short has at most 0"),
-        (Request("train_adapter", "long", 20, 70000, 1), "asks for 70000 MiB of memory, and partition long has at most"),
+        (
+            Request("train_adapter", "long", 20, 70000, 1),
+            "asks for 70000 MiB of memory, and partition long has at most",
+        ),
         (Request("train_adapter", "lnog", 20, 100, 1), "no partition lnog, expected one of gpu, long, short"),
     ],
 )
@@ -98,7 +101,10 @@ def test_the_accounting_database_says_why(program: Path, rows: str, reason: str 
 
 
 def test_without_one_it_is_the_controller_and_the_log(program: Path, tmp_path: Path) -> None:
-    job = "JobId=12 JobName=x\n   JobState={} Reason=NonZeroExitCode\n   TimeLimit=00:33:00\n   NodeList=n1\n   MinMemoryNode=2900M"
+    job = (
+        "JobId=12 JobName=x\n   JobState={} Reason=NonZeroExitCode\n"
+        "   TimeLimit=00:33:00\n   NodeList=n1\n   MinMemoryNode=2900M"
+    )
     says(program, "scontrol", job.format("TIMEOUT"))
     assert why_failed("12") == "its time was over: it had 00:33:00 (runtime)"
     says(program, "scontrol", job.format("FAILED"))

@@ -1,7 +1,8 @@
 #!/bin/sh
 # A SLURM of one machine, with four pretended GPUs, an accounting database and enforced memory.
 #
-#   slurm.sh start FOLDER    needs root and, of Debian, slurmctld slurmd slurm-client slurmdbd munge mariadb-server
+#   slurm.sh install         with apt, if it is not there; this and the rest need root
+#   slurm.sh start FOLDER
 #   slurm.sh stop FOLDER
 #
 # All that it writes lies in FOLDER, but for /etc/slurm (its programs look nowhere else) and what munge and MariaDB have
@@ -9,7 +10,7 @@
 set -eu
 
 action=$1
-D=$2
+D=${2:-}
 MARK='# of tests/slurm/slurm.sh'
 PROGRAMS='slurmctld slurmd slurmdbd munged mariadbd mariadb-install-db sacctmgr'
 
@@ -72,6 +73,10 @@ JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherParams=OverMemoryKill
 JobAcctGatherFrequency=task=1'
     fi
+    # which devices a job was given: each step of one adds a line
+    printf '#!/bin/sh\necho "$SLURM_JOB_ID $CUDA_VISIBLE_DEVICES" >>%s\n' "$D/devices" >"$D/task_prolog"
+    chmod +x "$D/task_prolog"
+    : >"$D/devices"
     cat >/etc/slurm/slurm.conf <<END
 $MARK
 ClusterName=lab
@@ -85,6 +90,7 @@ SlurmdPidFile=$D/slurmd.pid
 SlurmctldLogFile=$D/slurmctld.log
 SlurmdLogFile=$D/slurmd.log
 $enforced
+TaskProlog=$D/task_prolog
 SwitchType=switch/none
 ReturnToService=2
 SchedulerParameters=sched_interval=1,bf_interval=1
@@ -92,7 +98,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=localhost
-AccountingStorageTRES=gres/gpu
+AccountingStorageTRES=gres/gpu,gres/gpu:h100
 MinJobAge=300
 KillWait=5
 SlurmdParameters=config_overrides
@@ -120,6 +126,17 @@ StorageUser=slurm
 StoragePass=slurm
 END
     chmod 600 /etc/slurm/slurmdbd.conf
+}
+
+install() {
+    for program in $PROGRAMS; do
+        if ! command -v "$program" >/dev/null; then
+            apt-get update -qq
+            DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
+                slurmctld slurmd slurm-client slurmdbd munge mariadb-server >/dev/null
+            return
+        fi
+    done
 }
 
 start() {
