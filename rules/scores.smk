@@ -170,7 +170,30 @@ rule draw_timeline:
         "../workflow_scripts/draw_timeline.py"
 
 
+# A run as one file, for elsewhere.
+rule archive_run:
+    input:
+        files=archived_files,
+    output:
+        "results/runs/{run}{adapters}.zip",
+    log:
+        "results/logs/archive_run/{run}{adapters}.log",
+    wildcard_constraints:
+        adapters=r"(-with-adapters)?",
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        run=lambda wildcards: get_run(wildcards.run).to_json(),
+        names=lambda wildcards: list(get_archived(wildcards)),
+        code=get_code("archive_run"),
+    message:
+        "archive of {wildcards.run}"
+    script:
+        "../workflow_scripts/archive_run.py"
+
+
 localrules:
+    archive_run,
     link_run,
     select_attempts,
     score_run,

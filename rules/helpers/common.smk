@@ -13,7 +13,7 @@ from arcfold.runs import cleaning, runs
 from arcfold.arc.datasets import count_tasks, dataset_identity, dataset_source, load_dataset
 from arcfold.runs.fitting import check_fit
 from arcfold.runs.leakage import check_leaks, is_scored, leaks, subset_of_adapter, warnings_of_leaks
-from arcfold.jobs import checksums
+from arcfold.jobs import checksums, places
 from arcfold.jobs.files import InputError, read_json, says_what_cannot_be_written
 from arcfold.jobs.holes import read_hole, remove_hole
 from arcfold.models.architectures import check_backend
@@ -53,13 +53,13 @@ def says_its_line(function):
 def checked_config():
     """The defaults with the user's files and values over them, which Snakemake would merge in another way."""
     given = workflow.config_settings
-    default = None if given.replace_workflow_config else "config.yaml"
-    return read_config(default, workflow.overwrite_configfiles, given.config_args or [])
+    defaults = [] if given.replace_workflow_config else places.configs()
+    return places.placed(read_config(defaults, workflow.overwrite_configfiles, given.config_args or []))
 
 
 config.clear()
 config.update(checked_config())
-workflow.configfiles.append("config.yaml")  # as `configfile:` does, for --report and --archive
+workflow.configfiles.extend(map(str, places.configs()))  # as `configfile:` does, for --report and --archive
 
 
 @says_its_line

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from arcfold.jobs.files import InputError, hash_of_file, hash_of_files, read_json, remove_leftovers, write_json
+from arcfold.jobs.places import unplaced
 from arcfold.jobs.request import plain
 
 RESULTS = Path("results")
@@ -57,7 +58,7 @@ def drop_records(given: Any) -> None:
 
 def write_records(given: Any) -> None:
     """Says of each output of a job what it was made from; given: the object `snakemake` of a script."""
-    params = plain(given.params)
+    params = unplaced(plain(given.params))
     if CODE not in params:
         return
     code = params.pop(CODE)
@@ -88,7 +89,7 @@ def is_stale(output: str, params: Mapping[str, Any], *, code_counts: bool) -> bo
     record = read_record(output)
     if record is None:
         return True
-    now = json.loads(json.dumps(params))
+    now = unplaced(json.loads(json.dumps(params)))
     code = now.pop(CODE, None)
     return record.get("params") != now or (code_counts and record.get(CODE) != code)
 
