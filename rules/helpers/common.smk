@@ -107,6 +107,12 @@ def get_leaks(name):
 
 
 @says_its_line
+def get_unneeded(wildcards):
+    """What of the store no run needs."""
+    return cleaning.unneeded(config, lambda dataset: count_tasks(config, dataset, cache=KNOWN))
+
+
+@says_its_line
 def get_leaderboard_of(name):
     parts = name_parts(config, name)
     return None if parts.changes else config["runs"].get(parts.entry, {}).get("leaderboard")

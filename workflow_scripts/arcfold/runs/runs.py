@@ -302,7 +302,7 @@ def _check_runs(config: Config, where: str) -> None:
         kinds = {"submission": "a submission from elsewhere", "ensemble": "an ensemble"}
         if kind := next((said for key, said in kinds.items() if key in entry), None):
             if implied_folds(name) is not None:
-                raise InputError(f"{where}: runs/{name}: {kind}, expected a name without folds")
+                raise PlacedError(where, f"runs/{name}", f"{kind}, expected a name without folds")
             continue
         implied = implied_folds(name)
         if "folds" not in entry and implied is None:
