@@ -17,7 +17,7 @@ from arcfold.planning.subjects import subject_of
 from arcfold.planning.truth import planned_and_true
 from arcfold.runs.fallbacks import fallbacks, summary
 from arcfold.runs.predictions import read_predictions, read_submission
-from arcfold.runs.steps import losses_of_folds, provenance_of_steps
+from arcfold.runs.steps import provenance_of_steps, trainings_of
 from arcfold.runs.versions import code_version, data_version, scorer_version
 
 log = logging.getLogger("score_run")
@@ -26,17 +26,19 @@ log = logging.getLogger("score_run")
 def main(
     tasks: str,
     folds: str,
-    record: str,
-    base: str,
-    loading: dict[str, str],
+    records: list[str],
+    bases: list[str],
+    loadings: list[dict[str, str]],
     adapters: list[str],
     candidates: list[str],
     rescored: list[str],
+    scorings: list[str],
     submission: str,
     run: dict[str, Any],
     steps: dict[str, str],
     source: str,
     leaks: list[dict[str, Any]],
+    leaderboard: float | None,
     keep_going: bool,
     output: str,
 ) -> None:
@@ -62,8 +64,10 @@ def main(
         )
         for task in all_tasks
     }
-    losses, made_by = losses_of_folds(adapters), provenance_of_steps(adapters, candidates, rescored)
-    results = [path for path in (folds, *adapters, *candidates, *rescored, submission) if read_hole(path) is None]
+    losses, made_by = trainings_of(run, adapters), provenance_of_steps(adapters, candidates, scorings or rescored)
+    results = [folds, *adapters, *candidates, *rescored, *scorings, submission]
+    results = [path for path in results if read_hole(path) is None]
+    models = [{key: read_json(record, "model")[key] for key in ("name", "hash")} for record in records]
     # what the base model or a pretrained adapter had seen of these tasks: none, or allowed by the config
     made: dict[str, Any] = {
         **total_score(scores),
@@ -76,15 +80,20 @@ def main(
         "folds": losses,
         "failed": list(found.failed),
         "tasks": scores,
+        **({} if leaderboard is None else {"leaderboard": leaderboard}),
     }
-    model = read_json(record, "model")
-    by_id = {task.id: without_solutions(task) for task in all_tasks}
-    subject = subject_of(run, [[by_id[task_id] for task_id in ids] for ids in dealt], model, base, loading)
+    plan: dict[str, Any] = {}
+    if "ensemble" not in run:  # its members have plans of their own
+        model = read_json(records[0], "model")
+        by_id = {task.id: without_solutions(task) for task in all_tasks}
+        tasks_of_folds = [[by_id[task_id] for task_id in ids] for ids in dealt]
+        subject = subject_of(run, tasks_of_folds, model, bases[0], loadings[0])
+        plan = {"plan": planned_and_true(subject, model, adapters, candidates, made_by)}
     made["provenance"] = provenance(
         inputs=hash_inputs(tasks=tasks, folds=folds, submission=submission),
         run=run,
-        model={key: model[key] for key in ("name", "hash")},
-        plan=planned_and_true(subject, model, adapters, candidates, made_by),
+        **({"model": models[0]} if len(models) == 1 else {"models": models}),
+        **plan,
         seconds_of_folds={step: [each["seconds"] for each in folds_of] for step, folds_of in made_by.items()},
         devices_of_folds={step: [each["device"] for each in folds_of] for step, folds_of in made_by.items()},
         peak_host_mib={step: max(each["peak_host_mib"] for each in folds_of) for step, folds_of in made_by.items()},
@@ -110,17 +119,19 @@ if "snakemake" in globals():
         main(
             snakemake.input.tasks,
             snakemake.input.folds,
-            snakemake.input.model,
-            snakemake.params.base,
-            snakemake.params.loading,
+            list(snakemake.input.models),
+            snakemake.params.bases,
+            snakemake.params.loadings,
             snakemake.input.adapters,
             snakemake.input.candidates,
             snakemake.input.rescored,
+            list(snakemake.input.scorings),
             snakemake.input.submission,
             snakemake.params.run,
             snakemake.params.steps,
             snakemake.params.data,
             snakemake.params.leaks,
+            snakemake.params.leaderboard,
             # no param: what it would change is stale anyway, or refused
             snakemake.config["keep_going"],
             snakemake.output[0],

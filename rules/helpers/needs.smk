@@ -1,11 +1,10 @@
 # What jobs ask of a cluster: memory and time, from the sizes of their run (arcfold.runs.resources). On one machine
 # nobody asks for them. `--set-resources train_adapter:mem_mb=8000` is stronger.
-import glob
-
+from arcfold.jobs.devices import device_files
 from arcfold.runs.resources import ModelNumbers, TaskNumbers, at_attempt, needs_of, other_needs
 
 # A look that costs nothing: a job asks the driver itself.
-MACHINE_HAS_GPU = bool(glob.glob("/dev/nvidia[0-9]*")) and os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1")
+MACHINE_HAS_GPU = bool(device_files()) and os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1")
 
 STEP_OF_RULE = {"train_adapter": "training", "search_candidates": "search", "rescore_candidates": "rescoring"}
 STAGE_OF_RULE = {"train_adapter": "adapters", "search_candidates": "candidates", "rescore_candidates": "rescored"}
@@ -22,22 +21,22 @@ def get_task_numbers(dataset):
 
 
 @functools.cache
-def get_needs(rule, dataset=None, split=None, key=None, run=None, model=None):
+def get_needs(name_of_rule, dataset=None, split=None, key=None, run=None, model=None):
     """What a job asks for at its first attempt, by the wildcards of its rule."""
-    if rule in STEP_OF_RULE:
-        settings = get_settings(STAGE_OF_RULE[rule], key)
+    if name_of_rule in STEP_OF_RULE:
+        settings = get_settings(STAGE_OF_RULE[name_of_rule], key)
         folds, _ = checked_split(dataset, split)
         of_model, of_tasks = get_model_numbers(settings["model"]), get_task_numbers(dataset)
-        return needs_of(STEP_OF_RULE[rule], of_model, of_tasks, folds, settings, gpu=has_gpu(rule))
-    name = model or (get_run(run).model if run else config["model"])
+        return needs_of(STEP_OF_RULE[name_of_rule], of_model, of_tasks, folds, settings, gpu=has_gpu(name_of_rule))
+    name = model or (get_run(run).models[0] if run else config["model"])
     return other_needs(get_model_numbers(name if name in config["models"] else config["model"]))
 
 
-def has_gpu(rule):
+def has_gpu(name_of_rule):
     """Whether a rule's jobs will have a GPU: on this machine if it has one, on a cluster if one is asked for."""
     if workflow.local_exec:
         return MACHINE_HAS_GPU
-    asked = workflow.resource_settings.overwrite_resources.get(rule, {}).get("gpu")
+    asked = workflow.resource_settings.overwrite_resources.get(name_of_rule, {}).get("gpu")
     return asked is None or asked.value != 0
 
 
