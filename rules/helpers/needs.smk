@@ -21,22 +21,22 @@ def get_task_numbers(dataset):
 
 
 @functools.cache
-def get_needs(name_of_rule, dataset=None, split=None, key=None, run=None, model=None):
+def get_needs(job_name, dataset=None, split=None, key=None, run=None, model=None):
     """What a job asks for at its first attempt, by the wildcards of its rule."""
-    if name_of_rule in STEP_OF_RULE:
-        settings = get_settings(STAGE_OF_RULE[name_of_rule], key)
+    if job_name in STEP_OF_RULE:
+        settings = get_settings(STAGE_OF_RULE[job_name], key)
         folds, _ = checked_split(dataset, split)
         of_model, of_tasks = get_model_numbers(settings["model"]), get_task_numbers(dataset)
-        return needs_of(STEP_OF_RULE[name_of_rule], of_model, of_tasks, folds, settings, gpu=has_gpu(name_of_rule))
+        return needs_of(STEP_OF_RULE[job_name], of_model, of_tasks, folds, settings, gpu=has_gpu(job_name))
     name = model or (get_run(run).models[0] if run else config["model"])
     return other_needs(get_model_numbers(name if name in config["models"] else config["model"]))
 
 
-def has_gpu(name_of_rule):
+def has_gpu(job_name):
     """Whether a rule's jobs will have a GPU: on this machine if it has one, on a cluster if one is asked for."""
     if workflow.local_exec:
         return MACHINE_HAS_GPU
-    asked = workflow.resource_settings.overwrite_resources.get(name_of_rule, {}).get("gpu")
+    asked = workflow.resource_settings.overwrite_resources.get(job_name, {}).get("gpu")
     return asked is None or asked.value != 0
 
 
