@@ -1,6 +1,6 @@
 """Trains a base model without Snakemake: what the rule train_base_model does, on a machine that has only torch.
 
-    python3 benchmarks/pretrain_gpu.py --shards corpora/*.xz --held-out dev/*.xz --seconds 540 --out checkpoint
+    python3 benchmarks/pretrain_gpu.py --shards corpora/*.gz --held-out dev/*.gz --seconds 540 --out checkpoint
 
 prints a line every 30 s and writes a folder that transformers loads and `--resume` goes on from. `--gpus 4`
 trains on four devices. `--probe 20` only measures tokens per second.
@@ -27,7 +27,7 @@ MIXTURE = "re_arc=0.62,arc1_training=0.1,concept_arc=0.08,mini_arc=0.05,one_d_ar
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--shards", nargs="+", default=[], help="shard folders, or packed shards (.xz)")
+    add("--shards", nargs="+", default=[], help="shard folders, or packed shards (.gz)")
     add("--held-out", nargs="*", default=[], help="the same, of held-out tasks")
     add("--adapt-on", help="name of the held-out shard that a copy adapts to at the end")
     add("--adapt-steps", type=int, default=0, help="steps of adapting; 0 leaves it out")

@@ -1,6 +1,6 @@
 """Several short trainings, each with other options, one on each GPU at a time: what to choose, in one command.
 
-    python3 benchmarks/pretrain_sweep.py --gpus 4 --common "--shards a.xz b.xz --held-out dev.xz --seconds 120" \\
+    python3 benchmarks/pretrain_sweep.py --gpus 4 --common "--shards a.gz b.gz --held-out dev.gz --seconds 120" \\
         -- "" "--rope-theta 10000" "--layers 12 --width 320 --hidden 896 --heads 5"
 
 Each string behind `--` is a training by `pretrain_gpu.py` with the common options and its own. The table

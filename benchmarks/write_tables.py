@@ -24,9 +24,9 @@ from statistics import mean
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (Path("README.md"), Path("docs/performance.md"))
-SOURCES = Path("docs/performance.md")
-"""The page whose tables say where their figures come from."""
+PAGES = (Path("README.md"), Path("docs/performance.md"), Path("docs/studies.md"))
+SOURCES = PAGES[1:]
+"""The pages whose tables say where their figures come from."""
 
 BLOCK = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 NONE = "–"
@@ -64,7 +64,7 @@ def main() -> None:
     check = parser.parse_args().check
     for page in PAGES:
         before = (ROOT / page).read_text(encoding="utf-8")
-        after = with_tables(before, ROOT / "docs" / "measured", sources=page == SOURCES)
+        after = with_tables(before, ROOT / "docs" / "measured", sources=page in SOURCES)
         if check and after != before:
             sys.exit(f"error: {page}: a table is not what docs/measured says, expected the output of `make tables`")
         if after != before:
@@ -261,6 +261,33 @@ def dry_run(records: Records) -> str:
     return table(("folds", "jobs", "processor time", "bare", "ratio", "largest process"), rows)
 
 
+def simulated_comparisons(records: Records) -> str:
+    """How often each kind of interval holds the truth in simulated runs."""
+    head = ["tasks", "what a seed does to all", "seeds", "deviation of seeds", "bootstrap over tasks"]
+    head += ["bootstrap over tasks and seeds", "used here", "of a score", "detectable is seen"]
+
+    def held(found: Mapping[str, Any]) -> str:
+        return f"{number(found['holds'])} ({number(found['width'])})"
+
+    return table(
+        head,
+        (
+            [
+                row["kind"],
+                row["seed_effect"],
+                str(row["seeds"]),
+                number(row["deviation_of_seeds"]),
+                held(row["bootstrap_of_tasks"]),
+                held(row["bootstrap_of_tasks_and_seeds"]),
+                held(row["ours"]),
+                number(row["score_holds"]),
+                number(row["power"], 0),
+            ]
+            for row in records.figures("simulated_comparisons")["rows"]
+        ),
+    )
+
+
 def pages(records: Records) -> str:
     """Size of the page of a large study, and how soon a browser shows it."""
     rows = []
@@ -385,6 +412,7 @@ def backends(records: Records) -> str:
 _APART = ("apart", "apart_at_first")
 
 TABLES: dict[str, Callable[[Records], str]] = {
+    "simulated_comparisons": simulated_comparisons,
     "reach": reach,
     "commands": commands,
     "scores": scores,

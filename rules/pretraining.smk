@@ -31,6 +31,8 @@ rule make_shards:
         corpus=r"[A-Za-z0-9_]+",
     conda:
         "../envs/cpu.yaml"
+    # The bytes do not depend on it.
+    threads: get_processes_of_corpus
     params:
         entry=lambda wildcards: get_corpus(wildcards.corpus),
         code=get_code("make_shards"),

@@ -30,7 +30,10 @@ rule report_study:
         before=whole("results/compare_{study}.html"),
     output:
         report(
-            "results/compare_{study}.html", caption="captions/study.rst", category="Comparisons", labels={"study": "{study}"}
+            "results/compare_{study}.html",
+            caption="captions/study.rst",
+            category="Comparisons",
+            labels={"study": "{study}"},
         ),
     log:
         "results/logs/report_study/{study}.log",

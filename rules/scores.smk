@@ -5,9 +5,9 @@
 rule link_run:
     input:
         folds=in_store("folds", "folds.json"),
-        adapters=all_in_store("adapters", "fold-{fold}"),
-        candidates=all_in_store("candidates", "fold-{fold}.json"),
-        rescored=all_in_store("rescored", "fold-{fold}.json"),
+        adapters=linked_in_store("adapters"),
+        candidates=linked_in_store("candidates"),
+        rescored=linked_in_store("rescored"),
         marker=failed_marker("results/runs/{run}/files.json"),
     output:
         "results/runs/{run}/files.json",
@@ -28,7 +28,7 @@ rule select_attempts:
     input:
         tasks=lambda wildcards: get_challenges_file(get_run(wildcards.run).dataset),
         folds=in_store("folds", "folds.json"),
-        rescored=all_in_store("rescored", "fold-{fold}.json"),
+        rescored=all_in_store("rescored"),
         marker=failed_marker("results/runs/{run}/fallbacks.json"),
         before=whole("results/runs/{run}/submission.json"),
     output:
@@ -52,14 +52,15 @@ rule select_attempts:
 
 rule score_run:
     input:
-        tasks=lambda wildcards: get_solved_tasks_file(get_run(wildcards.run).dataset),
-        folds=in_store("folds", "folds.json"),
-        files="results/runs/{run}/files.json",
-        model=lambda wildcards: f"results/models/{get_run(wildcards.run).model}.json",
-        adapters=all_in_store("adapters", "fold-{fold}"),
-        candidates=all_in_store("candidates", "fold-{fold}.json"),
-        rescored=all_in_store("rescored", "fold-{fold}.json"),
-        submission="results/runs/{run}/submission.json",
+        tasks=unless_merged(get_solved_tasks_of_run),
+        folds=unless_merged(in_store("folds", "folds.json")),
+        files=unless_merged(get_run_file("files.json")),
+        models=unless_merged(get_model_records),
+        adapters=unless_merged(all_in_store("adapters")),
+        candidates=unless_merged(all_in_store("candidates")),
+        rescored=unless_merged(all_in_store("rescored")),
+        scorings=unless_merged(get_other_scorings),
+        submission=unless_merged(get_run_file("submission.json")),
         before=whole("results/score_{run}.json"),
     output:
         "results/score_{run}.json",
@@ -74,6 +75,7 @@ rule score_run:
         steps=run_steps,
         data=lambda wildcards: get_data_source(get_run(wildcards.run).dataset),
         leaks=lambda wildcards: get_leaks(wildcards.run),
+        leaderboard=get_leaderboard,
         code=get_code("score_run"),
     message:
         "score of {wildcards.run}"
@@ -119,6 +121,7 @@ rule score_submission:
     params:
         run=lambda wildcards: get_theirs(wildcards.run),
         data=lambda wildcards: get_data_source(get_theirs(wildcards.run)["dataset"]),
+        leaderboard=get_leaderboard,
         code=get_code("score_submission"),
     message:
         "score of {wildcards.run}"
@@ -129,7 +132,7 @@ rule score_submission:
 rule draw_task:
     input:
         tasks=lambda wildcards: get_tasks_file_with(get_run(wildcards.run).dataset, wildcards.task),
-        rescored=all_in_store("rescored", "fold-{fold}.json"),
+        rescored=all_in_store("rescored"),
         submission="results/runs/{run}/submission.json",
     output:
         "results/runs/{run}/pictures/{task}.svg",
@@ -148,9 +151,9 @@ rule draw_task:
 
 rule draw_timeline:
     input:
-        adapters=all_in_store("adapters", "fold-{fold}"),
-        candidates=all_in_store("candidates", "fold-{fold}.json"),
-        rescored=all_in_store("rescored", "fold-{fold}.json"),
+        adapters=all_in_store("adapters"),
+        candidates=all_in_store("candidates"),
+        rescored=get_scorings,
     output:
         picture="results/runs/{run}/timeline.svg",
         figures="results/runs/{run}/timeline.json",

@@ -25,7 +25,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 OTHERS = [ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "envs/README.md")]
 SCHEMA: Any = json.loads((ROOT / "schemas" / "config.schema.json").read_text(encoding="utf-8"))
 FENCE = re.compile(r"^```(?P<kind>\w*)\n(?P<inside>.*?)^```$", re.MULTILINE | re.DOTALL)
-FREE = {"git", "cd", ".", "cat", "cp", "less", "mkdir", "pip"}
+FREE = {"rsync", "git", "cd", ".", "cat", "cp", "less", "mkdir", "pip"}
 """Programs of consoles that are not ours to check."""
 
 

@@ -64,6 +64,16 @@ def whole(name: str, value: Any) -> Break:
     return text(name, json.dumps(value))
 
 
+def both(*breaks: Break) -> Break:
+    """One thing after the other."""
+
+    def break_it(folder: Path) -> None:
+        for one in breaks:
+            one(folder)
+
+    return break_it
+
+
 def tensors(change: Callable[[dict[str, np.ndarray]], Any], name: str = "model.safetensors") -> Break:
     """The model's weights changed, in a file that is whole."""
 
@@ -107,13 +117,13 @@ def packed(name: str, content: bytes = b"", link: str | None = None) -> Break:
     """A packed shard with a further entry, or another one of that name."""
 
     def break_it(folder: Path) -> None:
+        import gzip
         import io
-        import lzma
         import tarfile
 
         stream = io.BytesIO()
         with (
-            tarfile.open(fileobj=io.BytesIO(lzma.decompress((folder / "shard.xz").read_bytes()))) as old,
+            tarfile.open(fileobj=io.BytesIO(gzip.decompress((folder / "shard.gz").read_bytes()))) as old,
             tarfile.open(fileobj=stream, mode="w") as new,
         ):
             for entry in old.getmembers():
@@ -124,7 +134,7 @@ def packed(name: str, content: bytes = b"", link: str | None = None) -> Break:
             if link is not None:
                 entry.type, entry.linkname = tarfile.SYMTYPE, link
             new.addfile(entry, io.BytesIO(content))
-        (folder / "shard.xz").write_bytes(lzma.compress(stream.getvalue()))
+        (folder / "shard.gz").write_bytes(gzip.compress(stream.getvalue()))
 
     return break_it
 
@@ -384,6 +394,11 @@ CASES: list[tuple[str, Break, str]] = [
     ),
     (
         "model",
+        put("config.json", "rope_parameters/rope_theta", 2**64),
+        "config.json: rope_parameters/rope_theta: 18446744073709551616 is…(expected: a number above 0, up to 1e15)",
+    ),
+    (
+        "model",
         put("config.json", "architectures", []),
         'config.json: architectures: [] should be non-empty (expected: names of classes, as in ["Qwen3ForCausalLM"])',
     ),
@@ -400,7 +415,7 @@ CASES: list[tuple[str, Break, str]] = [
     (
         "model",
         put("config.json", "rope_parameters/rope_theta", -1),
-        "config.json: rope_parameters/rope_theta: -1 is less than or equal to…0 (expected: a number above 0)",
+        "config.json: rope_parameters/rope_theta: -1 is less than or equal…(expected: a number above 0, up to 1e15)",
     ),
     (
         "model",
@@ -566,6 +581,11 @@ CASES: list[tuple[str, Break, str]] = [
         "base to train",
         put("config.json", "head_dim", 2),
         "FOLDER: model.layers.0.self_attn.q_proj.weight has shape (8, 8), config.json asks for (4, 8)",
+    ),
+    (
+        "base to train",
+        both(put("config.json", "num_key_value_heads", GONE), put("config.json", "num_attention_heads", GONE)),
+        "config.json: base model: num_attention_heads is None, expected a whole number",
     ),
     (
         "base to train",
@@ -877,35 +897,35 @@ CASES: list[tuple[str, Break, str]] = [
     ),
     (
         "packed shard",
-        text("shard.xz", "no archive"),
-        "shard.xz: no packed shard (Input format not supported by decoder); fetch it again",
+        text("shard.gz", "no archive"),
+        "shard.gz: no packed shard (Not a gzipped file (b'no')); fetch it again",
     ),
     (
         "packed shard",
-        cut("shard.xz", -40),
-        "shard.xz: no packed shard (Compressed file ended before the end-of-s…r was reached); fetch it again",
+        cut("shard.gz", -40),
+        "shard.gz: no packed shard (Compressed file ended before the end-of-s…r was reached); fetch it again",
     ),
     (
         "packed shard",
         packed("../../x", b"1"),
-        "shard.xz: no packed shard ('../../x' in it, expected shard.json, …); fetch it again",
+        "shard.gz: no packed shard ('../../x' in it, expected shard.json, …); fetch it again",
     ),
     (
         "packed shard",
         packed("/tmp/x", b"1"),
-        "shard.xz: no packed shard ('/tmp/x' in it, expected shard.json, …); fetch it again",
+        "shard.gz: no packed shard ('/tmp/x' in it, expected shard.json, …); fetch it again",
     ),
     (
         "packed shard",
         packed("cells", link="/etc/passwd"),
-        "shard.xz: no packed shard ('cells' in it, expected shard.json, …); fetch it again",
+        "shard.gz: no packed shard ('cells' in it, expected shard.json, …); fetch it again",
     ),
-    ("packed shard", packed("cells", bytes([11]) * 20), "shard.xz: cells: a number above 9, expected colours"),
-    ("packed shard", packed("grids.npy", b""), "shard.xz: no packed shard (No data left in file); fetch it again"),
+    ("packed shard", packed("cells", bytes([11]) * 20), "shard.gz: cells: a number above 9, expected colours"),
+    ("packed shard", packed("grids.npy", b""), "shard.gz: no packed shard (No data left in file); fetch it again"),
     (
         "packed shard",
         packed("shard.json", b"{"),
-        "shard.xz: shard.json: line 1, column 2: the JSON ends here in the middle …; fetch it again",
+        "shard.gz: shard.json: line 1, column 2: the JSON ends here in the middle …; fetch it again",
     ),
 ]
 

@@ -15,7 +15,7 @@ from arcfold.jobs.job import job
 from arcfold.jobs.provenance import hash_inputs, provenance
 from arcfold.runs.fallbacks import fallbacks, summary
 from arcfold.runs.predictions import read_predictions, read_submission
-from arcfold.runs.steps import losses_of_folds, provenance_of_steps
+from arcfold.runs.steps import provenance_of_steps, trainings_of
 from arcfold.runs.versions import code_version, data_version, scorer_version
 
 log = logging.getLogger("score_run")
@@ -24,15 +24,17 @@ log = logging.getLogger("score_run")
 def main(
     tasks: str,
     folds: str,
-    record: str,
+    records: list[str],
     adapters: list[str],
     candidates: list[str],
     rescored: list[str],
+    scorings: list[str],
     submission: str,
     run: dict[str, Any],
     steps: dict[str, str],
     source: str,
     leaks: list[dict[str, Any]],
+    leaderboard: float | None,
     keep_going: bool,
     output: str,
 ) -> None:
@@ -58,8 +60,10 @@ def main(
         )
         for task in all_tasks
     }
-    losses, made_by = losses_of_folds(adapters), provenance_of_steps(adapters, candidates, rescored)
-    results = [path for path in (folds, *adapters, *candidates, *rescored, submission) if read_hole(path) is None]
+    losses, made_by = trainings_of(run, adapters), provenance_of_steps(adapters, candidates, scorings or rescored)
+    results = [folds, *adapters, *candidates, *rescored, *scorings, submission]
+    results = [path for path in results if read_hole(path) is None]
+    models = [{key: read_json(record, "model")[key] for key in ("name", "hash")} for record in records]
     # what the base model or a pretrained adapter had seen of these tasks: none, or allowed by the config
     made: dict[str, Any] = {
         **total_score(scores),
@@ -72,11 +76,12 @@ def main(
         "folds": losses,
         "failed": list(found.failed),
         "tasks": scores,
+        **({} if leaderboard is None else {"leaderboard": leaderboard}),
     }
     made["provenance"] = provenance(
         inputs=hash_inputs(tasks=tasks, folds=folds, submission=submission),
         run=run,
-        model={key: read_json(record, "model")[key] for key in ("name", "hash")},
+        **({"model": models[0]} if len(models) == 1 else {"models": models}),
         seconds_of_folds={step: [each["seconds"] for each in folds_of] for step, folds_of in made_by.items()},
         devices_of_folds={step: [each["device"] for each in folds_of] for step, folds_of in made_by.items()},
         peak_host_mib={step: max(each["peak_host_mib"] for each in folds_of) for step, folds_of in made_by.items()},
@@ -102,15 +107,17 @@ if "snakemake" in globals():
         main(
             snakemake.input.tasks,
             snakemake.input.folds,
-            snakemake.input.model,
+            list(snakemake.input.models),
             snakemake.input.adapters,
             snakemake.input.candidates,
             snakemake.input.rescored,
+            list(snakemake.input.scorings),
             snakemake.input.submission,
             snakemake.params.run,
             snakemake.params.steps,
             snakemake.params.data,
             snakemake.params.leaks,
+            snakemake.params.leaderboard,
             # no param: what it would change is stale anyway, or refused
             snakemake.config["keep_going"],
             snakemake.output[0],

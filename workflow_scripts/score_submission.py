@@ -12,7 +12,7 @@ from arcfold.runs.predictions import read_submission
 from arcfold.runs.versions import code_version, data_version, scorer_version
 
 
-def main(tasks: str, submission: str, run: dict[str, Any], source: str, output: str) -> None:
+def main(tasks: str, submission: str, run: dict[str, Any], source: str, leaderboard: float | None, output: str) -> None:
     all_tasks = read_tasks(tasks)
     check_solved(all_tasks, run["dataset"])
     attempts = read_submission(submission, all_tasks)
@@ -24,6 +24,7 @@ def main(tasks: str, submission: str, run: dict[str, Any], source: str, output: 
         "code": code_version([submission]),
         "submission": hash_of_file(submission),
         "tasks": scores,
+        **({} if leaderboard is None else {"leaderboard": leaderboard}),
     }
     made["provenance"] = provenance(inputs=hash_inputs(tasks=tasks, submission=submission), run=run)
     write_json(output, made, "score")
@@ -40,5 +41,6 @@ if "snakemake" in globals():
             snakemake.input.submission,
             snakemake.params.run,
             snakemake.params.data,
+            snakemake.params.leaderboard,
             snakemake.output[0],
         )

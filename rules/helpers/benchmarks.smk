@@ -14,7 +14,7 @@ def get_benchmark(name):
 
 def get_benchmark_run(name):
     """The run whose adapters a benchmark uses."""
-    return get_run(get_benchmark(name)["run"])
+    return get_single_run(get_benchmark(name)["run"])
 
 
 def get_benchmark_adapters(wildcards):
@@ -35,7 +35,7 @@ def get_timed_name(wildcards):
 
 
 def get_timed_run(wildcards):
-    return get_run(get_timed_name(wildcards))
+    return get_single_run(get_timed_name(wildcards))
 
 
 class TimedModel(NamedTuple):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(workflow.basedir) / "workflow_scripts"))
 
-from arcfold.runs import cleaning, runs
+from arcfold.runs import cleaning, ensembles, runs
 from arcfold.arc.datasets import count_tasks, dataset_identity, dataset_source, load_dataset
 from arcfold.runs.fitting import check_fit
 from arcfold.runs.leakage import check_leaks, leaks, subset_of_adapter
@@ -20,10 +20,13 @@ from arcfold.models.architectures import check_backend
 from arcfold.models.architectures import check_targets as check_adapted
 from arcfold.models.folder import how_to_get, read_files
 from arcfold.runs.config import read_config
+from arcfold.runs.names import name_parts
 from arcfold.jobs.sources import hash_of_code
 
 # What was found in earlier calls, each named by all that it depends on.
 KNOWN = Path(".snakemake/arcfold/known")
+# What folders of the store stand for, for jobs that know a run only by them.
+KEYS = Path(".snakemake/arcfold/keys")
 
 
 def of_wildcards(function):
@@ -64,10 +67,20 @@ workflow.configfiles.append("config.yaml")  # as `configfile:` does, for --repor
 
 @says_its_line
 def get_run(name):
-    run = runs.resolve_run(config, name, lambda dataset: count_tasks(config, dataset, cache=KNOWN))
-    if "init" not in run.settings["training"]:  # an adapter has targets of its own
-        check_layers(f"run {name}", run.model, run.settings["training"])
+    """The run of that name: one of a configuration, or an ensemble of several."""
+    run = ensembles.resolve(config, name, lambda dataset: count_tasks(config, dataset, cache=KNOWN))
+    for member in run.members:
+        if "init" not in member.settings["training"]:  # an adapter has targets of its own
+            check_layers(f"run {name}", member.model, member.settings["training"])
+    if workflow.is_main_process:
+        runs.keep_keys(run.keyed(), KEYS)
     return run
+
+
+@says_its_line
+def get_single_run(name):
+    """The run of that name, with adapters of its own."""
+    return runs.resolve_run(config, name, lambda dataset: count_tasks(config, dataset, cache=KNOWN))
 
 
 def check_layers(who, model, training):
@@ -81,16 +94,33 @@ def check_layers(who, model, training):
 
 @says_its_line
 def get_leaks(name):
-    """What a run's base model and adapter have seen of its tasks; refused unless the config allows it."""
-    run = get_run(name)
-    found = leaks(config, run, cache=KNOWN)
+    """What a run's base models and adapters have seen of its tasks; refused unless the config allows it."""
+    of_members = [leaks(config, member, cache=KNOWN) for member in get_run(name).members]
+    found = [
+        leak
+        for number, of_member in enumerate(of_members)
+        for leak in of_member
+        if leak not in sum(of_members[:number], [])
+    ]
     check_leaks(found, config["allow_seen"], name)
     return found
 
 
 @says_its_line
+def get_leaderboard_of(name):
+    parts = name_parts(config, name)
+    return None if parts.changes else config["runs"].get(parts.entry, {}).get("leaderboard")
+
+
+@of_wildcards
+def get_leaderboard(wildcards):
+    """The score of a run on a leaderboard, where the config has one; of another seed or dataset it is the same."""
+    return get_leaderboard_of(wildcards.run)
+
+
+@says_its_line
 def get_settings(stage, key):
-    return runs.settings_of_key(config, stage, key)
+    return runs.settings_of_key(config, stage, key, KEYS)
 
 
 @says_its_line

@@ -42,6 +42,11 @@ def get_archive(wildcards):
     return {"archive": entry["path"]}
 
 
+def get_processes_of_corpus(wildcards):
+    """Tasks of the families are made in as many processes as there are cores; whatever else is read in one."""
+    return workflow.cores if "families" in get_corpus(wildcards.corpus) else 1
+
+
 def get_fetched(key):
     """A key of a corpus that is fetched; a corpus that is not has no archive to make."""
 

@@ -28,9 +28,9 @@ def checked_split(dataset, split):
 @says_its_line
 def check_run(name):
     """A run whose tasks nothing has seen that it starts from, and that can be trained on and searched."""
-    run = get_run(name)
     get_leaks(name)
-    check_fit(config, run, get_model_folder(run.model), cache=KNOWN / "fits")
+    for member in get_run(name).members:
+        check_fit(config, member, get_model_folder(member.model), cache=KNOWN / "fits")
 
 
 @says_its_line
@@ -45,22 +45,70 @@ def in_store(stage, name):
     def path(wildcards):
         check_run(wildcards.run)
         check_fold(f"run {wildcards.run}", int(wildcards.get("fold", 0)), get_run(wildcards.run).folds)
-        return f"{get_run(wildcards.run).store(stage)}/{name.format(**wildcards)}"
+        return f"{get_store(wildcards.run, stage)}/{name.format(**wildcards)}"
 
     return path
 
 
-def all_in_store(stage, name):
-    """The paths of a stage's files in the store, one for each fold of the run."""
+@says_its_line
+def get_store(name, stage):
+    """The folder of a run's files of a stage."""
+    return get_run(name).store(stage)
+
+
+def all_in_store(stage):
+    """The paths of a stage's files in the store, one for each fold of the run; of an ensemble those of its members."""
 
     @of_wildcards
     def paths(wildcards):
         check_run(wildcards.run)
-        run = get_run(wildcards.run)
-        folder = run.store(stage)
-        return [f"{folder}/{name.format(fold=fold)}" for fold in range(run.folds)]
+        return get_run(wildcards.run).paths(stage)
 
     return paths
+
+
+def linked_in_store(stage):
+    """The paths of those of a stage's files that the run's folder has links to."""
+
+    @of_wildcards
+    def paths(wildcards):
+        check_run(wildcards.run)
+        return get_run(wildcards.run).linked(stage)
+
+    return paths
+
+
+@of_wildcards
+def get_other_scorings(wildcards):
+    """What the rescored files of an ensemble are joined from; a run of one configuration has none."""
+    run = get_run(wildcards.run)
+    return [] if run.scorings() == run.paths("rescored") else run.scorings()
+
+
+@of_wildcards
+def get_scorings(wildcards):
+    return get_run(wildcards.run).scorings()
+
+
+def get_run_file(name):
+    """A file in a run's folder."""
+
+    @of_wildcards
+    def path(wildcards):
+        return f"results/runs/{wildcards.run}/{name}"
+
+    return path
+
+
+@of_wildcards
+def get_solved_tasks_of_run(wildcards):
+    return get_solved_tasks_file(get_run(wildcards.run).dataset)
+
+
+@of_wildcards
+def get_model_records(wildcards):
+    """The records of a run's base models."""
+    return [f"results/models/{model}.json" for model in get_run(wildcards.run).models]
 
 
 @functools.cache
@@ -164,7 +212,7 @@ def link_marker(name):
     def path(wildcards):
         link = Path(f"results/runs/{wildcards.run}/{name.format(**wildcards)}")
         stage = {"folds.json": "folds"}.get(name, name.partition("/")[0])
-        target = f"{get_run(wildcards.run).store(stage)}/{link.name}"
+        target = f"{get_store(wildcards.run, stage)}/{link.name}"
         stale = link.is_symlink() and os.path.normpath(link.parent / os.readlink(link)) != target
         return marker(link, stale)
 

@@ -6,9 +6,9 @@ the value inside is read, a part of it replaced by something odd, and the file w
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
-import lzma
 import struct
 import tarfile
 import zipfile
@@ -69,7 +69,7 @@ def _broken_inside(content: bytes, name: str, choose: Choose) -> bytes:
             return struct.pack("<Q", len(header)) + header + content[8 + length :]
         if name.endswith(".zip"):
             return _broken_zip(content, choose)
-        if name.endswith(".xz"):
+        if name.endswith(".gz"):
             return _broken_tar(content, choose)
     except Exception:  # it has been broken before, and is no such file any more
         pass
@@ -124,7 +124,7 @@ def _broken_zip(content: bytes, choose: Choose) -> bytes:
 def _broken_tar(content: bytes, choose: Choose) -> bytes:
     stream = io.BytesIO()
     with (
-        tarfile.open(fileobj=io.BytesIO(lzma.decompress(content))) as old,
+        tarfile.open(fileobj=io.BytesIO(gzip.decompress(content))) as old,
         tarfile.open(fileobj=stream, mode="w") as new,
     ):
         entries = old.getmembers()
@@ -142,4 +142,4 @@ def _broken_tar(content: bytes, choose: Choose) -> bytes:
                     data = _broken_inside(data, entry.name, choose)
             entry.size = len(data)
             new.addfile(entry, io.BytesIO(data))
-    return lzma.compress(stream.getvalue(), preset=0)
+    return gzip.compress(stream.getvalue(), 1, mtime=0)

@@ -234,7 +234,7 @@ def read_corpus(layout: str) -> Callable[[Path], Any]:
 
 @cache
 def packed_shard() -> dict[str, bytes]:
-    """The files of a shard, and `shard.xz` of it packed."""
+    """The files of a shard, and `shard.gz` of it packed."""
     import tempfile
 
     from arcfold.pretraining.corpora import CorpusTask, Example
@@ -243,7 +243,7 @@ def packed_shard() -> dict[str, bytes]:
         folder = Path(temporary) / "shard"
         example = Example(np.array([[1, 2], [3, 4]], np.uint8), np.array([[5]], np.uint8))
         write_shard(folder, "small", [CorpusTask(name, (example, example)) for name in "ab"], dict)
-        pack(folder, folder / "shard.xz")
+        pack(folder, folder / "shard.gz")
         return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
@@ -256,7 +256,7 @@ def write_shard_files(*names: str) -> Callable[[Path], None]:
 
 
 def read_packed(folder: Path) -> Any:
-    unpack(folder / "shard.xz", folder / "made")
+    unpack(folder / "shard.gz", folder / "made")
     made = read_shard(folder / "made")
     shutil.rmtree(folder / "made")
     return made
@@ -348,7 +348,7 @@ READERS: dict[str, Reader] = {
         read_parts_of_a_shard,
         ("shard.json", "grids.npy", "cells.bin"),
     ),
-    "packed shard": Reader(write_shard_files("shard.xz"), read_packed, ("shard.xz",)),
+    "packed shard": Reader(write_shard_files("shard.gz"), read_packed, ("shard.gz",)),
 }
 
 

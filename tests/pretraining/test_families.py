@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 
 import numpy as np
@@ -25,7 +28,11 @@ def task_of(name: str, number: int = 0) -> CorpusTask:
     return make_task(name, number, PAIRS, 0)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+CONDITIONS = [name for name in FAMILIES if name.startswith("if_")]
+"""Every property with every act: some of these stand for all."""
+
+
+@pytest.mark.parametrize("name", [*(name for name in FAMILIES if name not in CONDITIONS), *CONDITIONS[::6]])
 def test_a_family_makes_good_tasks(name):
     task = task_of(name)
     assert len(task.examples) == PAIRS
@@ -41,7 +48,7 @@ def test_a_family_makes_good_tasks(name):
     assert sum(grid.size for grid in grids) <= _LARGEST_TASK
 
 
-@pytest.mark.parametrize("name", list(FAMILIES)[::9])
+@pytest.mark.parametrize("name", list(FAMILIES)[::29])
 def test_a_task_depends_on_the_seed_alone(name):
     task, again, other = task_of(name), make_task(name, 0, PAIRS, 0), make_task(name, 0, PAIRS, 1)
 
@@ -53,10 +60,54 @@ def test_a_task_depends_on_the_seed_alone(name):
 
 
 def test_tasks_come_by_family_and_number_with_its_weight():
-    heavy = next(name for name in WEIGHTS)
-    names = [heavy, next(iter(FAMILIES))]
+    heavy, light = (next(name for name in WEIGHTS if (WEIGHTS[name] > 1) == is_heavy) for is_heavy in (True, False))
+    names = [heavy, next(iter(FAMILIES)), light]
     ids = [task.id for task in families_tasks(tasks=1, pairs=3, names=names)]
-    assert ids == [*(f"{heavy}_{number}" for number in range(WEIGHTS[heavy])), f"{names[1]}_0"]
+    assert ids == [*(f"{heavy}_{number}" for number in range(int(WEIGHTS[heavy]))), f"{names[1]}_0", f"{light}_0"]
+
+
+def test_tasks_do_not_depend_on_the_order_of_imports():
+    """Some families are made of all that others register."""
+    names = ["followed", "framed", "if_holed_haloed"]
+    program = (
+        "from arcfold.pretraining.families import {first}\n"
+        "from arcfold.pretraining.families.corpus import families_tasks\n"
+        "import hashlib\n"
+        f"tasks = families_tasks(tasks=1, pairs=3, names={names!r})\n"
+        "print(hashlib.sha256(b''.join(e.output.tobytes() for t in tasks for e in t.examples)).hexdigest())\n"
+    )
+    where = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", program.format(first=first)], env=where, capture_output=True, check=True
+        ).stdout
+        for first in ("embedding", "deciding", "whole")
+    }
+    assert len(found) == 1
+
+
+def test_processes_make_the_same_tasks_in_the_same_order():
+    names = ["stairs", "if_holed_haloed", "framed"]
+
+    def content(tasks: Iterator[CorpusTask]) -> list[tuple[str, list[bytes]]]:
+        return [(task.id, [e.input.tobytes() + e.output.tobytes() for e in task.examples]) for task in tasks]
+
+    alone = content(families_tasks(tasks=2, pairs=3, names=names, wide=0.5))
+    assert content(families_tasks(tasks=2, pairs=3, names=names, wide=0.5, processes=2)) == alone
+
+
+def test_wide_tasks_are_longer():
+    names = [*CONDITIONS[::25], *(name for name in FAMILIES if name not in CONDITIONS)][::12]
+
+    def median(wide: float) -> float:
+        lengths = [
+            sum(grid.shape[0] * (grid.shape[1] + 1) for grid in (example.input, example.output))
+            for name in names
+            for example in make_task(name, 0, 3, 0, wide=wide).examples
+        ]
+        return float(np.median(lengths))
+
+    assert median(1.0) > 1.25 * median(0.0)
 
 
 def test_there_are_many_families_in_every_module():

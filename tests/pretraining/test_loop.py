@@ -387,7 +387,7 @@ def test_adapting_leaves_the_network_as_it_was(folder, store):
 def test_a_run_reads_packed_shards_and_writes_a_model_that_loads(folder, tmp_path):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    pack(folder / "easy", tmp_path / "easy.xz")
+    pack(folder / "easy", tmp_path / "easy.gz")
     plan = Plan(
         shape=SHAPE,
         mixture={"easy": 1.0, "absent": 1.0},
@@ -395,7 +395,7 @@ def test_a_run_reads_packed_shards_and_writes_a_model_that_loads(folder, tmp_pat
         training=PretrainingSettings(warmup_steps=2),
         budget=TrainingBudget(steps=4),
     )
-    outcome = train(plan, [tmp_path / "easy.xz"], [folder / "asked"], resume=None, started=time.monotonic())
+    outcome = train(plan, [tmp_path / "easy.gz"], [folder / "asked"], resume=None, started=time.monotonic())
     save(outcome, tmp_path / "model", part_mib=None, keep_optimizer=False, card="a card\n")
     assert (tmp_path / "model" / "README.md").read_text() == "a card\n"
     assert outcome.report["mixture"] == {"easy": 1.0}

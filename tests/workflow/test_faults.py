@@ -48,8 +48,9 @@ def fills(blank: Workflow, folder: Path, kibibytes: int, undisturbed: Workflow) 
     """A run has less room than it needs, Snakemake's own files included; with room the next call goes on."""
     with small_disk(folder, 64):
         workflow = copied(blank, folder)
+        command, environment = workflow.command(SCORE)  # it writes a config
         filler = leave_room(folder, kibibytes)
-        call = workflow(SCORE)
+        call = workflow.run(command, environment)
         assert call.status == 1, call.said
         assert "No space left on device" in call.said
         # Snakemake's own writes may fail too, and it says so with a traceback of its own

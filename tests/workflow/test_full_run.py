@@ -277,10 +277,11 @@ def test_the_score_is_that_of_an_independent_recount(done, tasks):
     assert 0 < len(set(outputs) | set(reachable)) <= 2
 
 
-def test_the_score_has_the_first_and_last_loss_of_each_fold(done):
+def test_the_score_has_the_first_and_last_loss_and_the_tokens_of_each_fold(done):
     for fold, told in enumerate(done.read("results/score_tiny.json")["folds"]):
-        losses = done.read(f"{RUN}/adapters/fold-{fold}/training.json")["losses"]
-        assert told == {"fold": fold, "first_loss": losses[0], "last_loss": losses[-1]}
+        report = done.read(f"{RUN}/adapters/fold-{fold}/training.json")
+        first, *_, last = report["losses"]
+        assert told == {"fold": fold, "first_loss": first, "last_loss": last, "tokens": report["tokens"]}
 
 
 def test_the_score_says_where_it_comes_from(done):

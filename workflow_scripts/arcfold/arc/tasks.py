@@ -83,11 +83,11 @@ def grid_from_json(value: Any, where: str) -> Grid:
     return tuple(tuple(row) for row in value)
 
 
-def check_id(task_id: str, where: str) -> None:
-    """Raises InputError for an id that cannot be part of a file's name."""
-    if not task_id or task_id.startswith(".") or len(task_id.encode()) > LONGEST_ID or _IN_NO_ID.search(task_id):
+def check_id(task_id: str, where: str, longest: int = LONGEST_ID) -> None:
+    """Raises InputError for an id of more than `longest` bytes, or that cannot be part of a file's name."""
+    if not task_id or task_id.startswith(".") or len(task_id.encode()) > longest or _IN_NO_ID.search(task_id):
         raise InputError(
-            f"{where}: the task id {reprlib.repr(task_id)}, expected 1 to {LONGEST_ID} bytes without slashes and "
+            f"{where}: the task id {reprlib.repr(task_id)}, expected 1 to {longest} bytes without slashes and "
             "control characters, and no dot in front"
         )
 

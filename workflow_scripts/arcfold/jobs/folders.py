@@ -12,15 +12,23 @@ from arcfold.jobs.files import InputError
 
 OWN_FOLDER = Path(".snakemake")
 """Snakemake's own, in which every call of it writes, a dry run too."""
+_ROOM = 64 * 1024
+"""Bytes that Snakemake's own files need before the first job: it ends with a traceback where they do not fit."""
 
 
 def check_own_folder(folder: Path = OWN_FOLDER) -> None:
-    """Raises InputError if Snakemake cannot work in the folder, or in one of those inside: another user's, say."""
+    """Raises InputError if Snakemake cannot work in the folder: another user's, say, or on a full disk."""
     found = [folder]
     for parent in (folder, folder / "arcfold"):
         if os.access(parent, os.R_OK | os.X_OK) and parent.is_dir():
             found += [Path(entry.path) for entry in os.scandir(parent) if entry.is_dir(follow_symlinks=False)]
     check_writable(found, "work in a clone of your own, into which results/ may be copied")
+    disk = os.statvfs(folder if folder.is_dir() else ".")
+    if (room := disk.f_bavail * disk.f_frsize) < _ROOM:
+        raise InputError(
+            f"{folder}: {os.strerror(errno.ENOSPC)}, {room // 1024} KiB are free, "
+            f"expected {_ROOM // 1024} KiB and what the run needs"
+        )
 
 
 def check_writable(folders: Iterable[Path], remedy: str = "") -> None:

@@ -23,7 +23,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from arcfold.jobs.files import InputError, hash_of_file, hash_of_files, read_json, remove_leftovers, write_json
+from arcfold.jobs.files import (
+    InputError,
+    hash_of_file,
+    hash_of_files,
+    one_line,
+    read_json,
+    remove_leftovers,
+    write_json,
+)
 from arcfold.jobs.request import plain
 
 RESULTS = Path("results")
@@ -85,12 +93,28 @@ def is_stale(output: str, params: Mapping[str, Any], *, code_counts: bool) -> bo
     """
     if not os.path.lexists(output) or record_path(output) is None:
         return False
+    return what_differs(output, params, code_counts=code_counts) is not None
+
+
+def what_differs(output: str, params: Mapping[str, Any], *, code_counts: bool) -> str | None:
+    """In words, what of a target's record is not as it would be now; None where nothing is. See `is_stale`."""
     record = read_record(output)
     if record is None:
-        return True
+        return f"it has no record ({record_path(output)})"
     now = json.loads(json.dumps(params))
     code = now.pop(CODE, None)
-    return record.get("params") != now or (code_counts and record.get(CODE) != code)
+    if record.get("params") != now:
+        return _first_difference(record.get("params"), now)
+    return "it was made by other code" if code_counts and record.get(CODE) != code else None
+
+
+def _first_difference(made: Any, now: Any, place: str = "") -> str:
+    """The first place in two values of JSON that are not equal, and both values there."""
+    if isinstance(made, dict) and isinstance(now, dict):
+        for key in {**now, **made}:
+            if made.get(key) != now.get(key):
+                return _first_difference(made.get(key), now.get(key), f"{place}/{key}" if place else key)
+    return one_line(f"it has {place} {json.dumps(made)}, and here that is {json.dumps(now)}")
 
 
 def settle() -> list[str]:

@@ -14,11 +14,14 @@ from arcfold.pretraining.corpus_leaks import LeakCheck, forbidden_tasks
 from arcfold.pretraining.shards import write_shard
 
 
-def make_shard(name: str, entry: Mapping[str, Any], archive: str | Path | None, folder: str | Path) -> None:
+def make_shard(
+    name: str, entry: Mapping[str, Any], archive: str | Path | None, folder: str | Path, processes: int = 1
+) -> None:
     """Writes the shard of a corpus.
 
     entry: the corpus in the config's layout: `dataset`, or `layout` with an archive, or `families`
     archive: the file that the entry's `path` or `url` stands for
+    processes: make families' tasks; the shard is the same
     Raises InputError when the corpus holds a task that models are measured on.
     """
     watch = Stopwatch()
@@ -33,7 +36,7 @@ def make_shard(name: str, entry: Mapping[str, Any], archive: str | Path | None, 
             "provenance": provenance(inputs=inputs, watch=watch, settings=entry),
         }
 
-    tasks = _read(entry, archive, wanted_ids(entry.get("split", "training")), skipped)
+    tasks = _read(entry, archive, wanted_ids(entry.get("split", "training")), skipped, processes)
     write_shard(folder, name, _clean(tasks, leaks, f"corpus {name}"), facts)
 
 
@@ -47,14 +50,18 @@ def wanted_ids(split: str) -> Callable[[str], bool]:
 
 
 def _read(
-    entry: Mapping[str, Any], archive: str | Path | None, wanted: Callable[[str], bool], skipped: Skipped
+    entry: Mapping[str, Any],
+    archive: str | Path | None,
+    wanted: Callable[[str], bool],
+    skipped: Skipped,
+    processes: int,
 ) -> Iterable[CorpusTask]:
     if "dataset" in entry:
         return read_dataset(entry["dataset"], wanted, skipped)
     if "families" in entry:
         from arcfold.pretraining.families.corpus import families_tasks
 
-        return families_tasks(**entry["families"])
+        return families_tasks(**entry["families"], processes=processes)
     assert archive is not None
     return read_archive(
         archive,

@@ -39,6 +39,8 @@ COPIES = {"40853293": "070dd51e", "caa06a1f": "50a16a69"}
 """ARC-AGI-1 training tasks that are recoloured ARC-AGI-1 evaluation tasks; no corpus holds them either."""
 
 
+LONGEST_NAME = 250
+"""Bytes of a task's id in a corpus, a file's name already: Mini-ARC's say the rule in words."""
 LARGEST_FILE = 2**27
 """Bytes of a task file in an archive at most, unpacked: a thousand pairs of the largest grids take 4 MB."""
 LARGEST_ARCHIVE = 2**35
@@ -141,7 +143,7 @@ def read_archive(
         for entry in entries:
             where = f"{path}: {one_line(entry.filename)}"
             task_id = Path(entry.filename).stem
-            check_id(task_id, where)
+            check_id(task_id, where, LONGEST_NAME)
             try:
                 content = archive.read(entry)
             except _UNREADABLE as error:

@@ -102,7 +102,10 @@ class Shape:
         for key, value in wanted.items():
             if config.get(key) != value:
                 raise InputError(f"base model: {key} is {config.get(key)!r}, expected {value!r} to train it further")
-        needed = ("num_hidden_layers", "hidden_size", "intermediate_size", "head_dim", "max_position_embeddings")
+        needed = (
+            "num_hidden_layers", "num_attention_heads", "hidden_size", "intermediate_size", "head_dim",
+            "max_position_embeddings",
+        )  # fmt: skip
         for key in needed:
             if type(config.get(key)) is not int:
                 raise InputError(f"base model: {key} is {config.get(key)!r}, expected a whole number")

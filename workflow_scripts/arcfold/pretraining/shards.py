@@ -7,13 +7,13 @@ A shard is a folder:
 - `grids.npy`: uint8 (grids, 2), rows and columns; grid 2 k is an input, grid 2 k + 1 its output
 - `shard.json`: the corpus, its tasks and how many pairs each has, in the order of the grids
 
-`pack` makes one small xz file of it, to be carried to the machine that trains.
+`pack` makes one small gzip file of it, to be carried to the machine that trains.
 """
 
 from __future__ import annotations
 
+import gzip
 import io
-import lzma
 import tarfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -41,9 +41,6 @@ LARGEST_PACKED = 2**31
 """Bytes of a file in a packed shard at most: 2 GiB, cells of two million pairs of large grids."""
 
 _PADDING = 2**20
-
-# Cells repeat at a distance of one grid, without alignment: no position or literal-context bits.
-_XZ = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 2**25, "lc": 4, "lp": 0, "pb": 0}]
 
 
 @dataclass(frozen=True)
@@ -138,7 +135,10 @@ def hash_of_shard(folder: str | Path) -> str:
 
 
 def pack(folder: str | Path, path: str | Path) -> None:
-    """Writes a shard as one xz file; its cells lie there one to a byte, which packs better."""
+    """Writes a shard as one gzip file, the same bytes for the same shard.
+
+    Its cells lie there one to a byte: rows repeat at any distance, and half a byte has no distance.
+    """
     folder = Path(folder)
     shard = read_shard(folder)
     content = {
@@ -148,7 +148,8 @@ def pack(folder: str | Path, path: str | Path) -> None:
     }
     with (
         new_file(path) as temporary,
-        lzma.open(temporary, "wb", format=lzma.FORMAT_XZ, filters=_XZ) as stream,
+        temporary.open("wb") as file,
+        gzip.GzipFile("", "wb", fileobj=file, mtime=0) as stream,
         tarfile.open(fileobj=stream, mode="w|") as archive,
     ):
         for name, data in content.items():
@@ -161,7 +162,7 @@ def unpack(path: str | Path, folder: str | Path) -> None:
     """Makes the shard of a packed file. Raises InputError for a file that is none."""
     content: dict[str, bytes] = {}
     try:
-        with lzma.open(path) as packed, tarfile.open(fileobj=packed, mode="r|") as archive:
+        with gzip.open(path) as packed, tarfile.open(fileobj=packed, mode="r|") as archive:
             for entry in archive:
                 # nothing is written under a name of the archive's; links lead nowhere
                 if entry.name not in PACKED or not entry.isfile() or entry.name in content:
@@ -178,7 +179,7 @@ def unpack(path: str | Path, folder: str | Path) -> None:
             raise ValueError(f"no {missing[0]} in it")
         shapes = np.load(io.BytesIO(content["grids.npy"]), allow_pickle=False)
         cells = np.frombuffer(content["cells"], np.uint8).reshape(-1, 2)
-    except Exception as error:  # of tarfile, lzma and numpy: each has many
+    except Exception as error:  # of tarfile, gzip and numpy: each has many
         raise InputError(f"{path}: no packed shard ({one_line(error, 160)}); fetch it again") from None
     facts = parse_json(content["shard.json"], f"{path}: shard.json", "shard")
     if (cells >= N_COLOURS).any():

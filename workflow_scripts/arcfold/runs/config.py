@@ -19,9 +19,11 @@ from typing import Any
 
 from arcfold.jobs.files import InputError, PlacedError, check_schema, read_schema
 from arcfold.jobs.yaml import Plain, meant, parse_yaml, read_yaml
+from arcfold.runs.ensembles import check_ensembles
 from arcfold.runs.layers import laid_over
 from arcfold.runs.recipes import check_recipes
 from arcfold.runs.runs import check_config
+from arcfold.runs.studies import check_studies
 
 COMMAND_LINE = "--config"
 """What lines call the values of the command line."""
@@ -55,6 +57,8 @@ def read_config(
         check_schema(config, "config", "config", once=True)
         check_config(config, "config")
         check_recipes(config, "config")
+        check_ensembles(config, "config")
+        check_studies(config, "config")
     except PlacedError as error:
         raise PlacedError(_source(layers, error.keys, schema), error.place, error.said) from None
     return config

@@ -1,38 +1,42 @@
 """What a run's name means: its dataset, folds, seed and settings, and which steps it shares with others.
 
 A run is one complete experiment. `8folds` is a name of the config, `11folds` any number of folds with
-the config's common settings, a dataset in front runs it there, and `-seed3` behind it draws anew:
-`arc2_evaluation_8folds-seed3`.
+the config's common settings, a dataset in front runs it there, parameters behind it change it, and `-seed3`
+draws anew: `arc2_evaluation_8folds_rank16-seed3`.
 """
 
 from __future__ import annotations
 
-import difflib
-import re
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from arcfold.arc.tasks import ARCKIT, TASK_ID
 from arcfold.arc.text import FORMATS
-from arcfold.jobs.files import InputError, PlacedError, hash_of, shortened
+from arcfold.jobs.files import InputError, PlacedError, hash_of, read_json, shortened, write_json
 from arcfold.runs.layers import excluding, settings_of
-
-Config = Mapping[str, Any]
+from arcfold.runs.names import (
+    LARGEST_SEED,
+    LONGEST_NAME,
+    PER_TASK,
+    Config,
+    datasets,
+    guess,
+    implied_folds,
+    name_parts,
+)
+from arcfold.runs.variants import overlay
 
 STAGES = ("folds", "adapters", "candidates", "rescored")
 """The steps whose files runs share, each depending on all before it."""
 
+KEY_LENGTH = 12
+"""Digits of the hash that a folder of the store is named for."""
 _SECTIONS = {"folds": "folds", "adapters": "training", "candidates": "search", "rescored": "rescoring"}
-_N_FOLDS = re.compile(r"([1-9][0-9]*)folds")
-_SEEDED = re.compile(r"(?P<name>.+?)(?:-seed(?P<seed>0|[1-9][0-9]*))?")
-PER_TASK = "per_task"
-LARGEST_SEED = 2**32 - 1
-"""What numpy takes for a seed."""
 LARGEST_RANK = 4096
 """Of a LoRA."""
-LONGEST_NAME = 180
-"""Letters of a run's name: the names of its files add some, and a file system takes 255."""
 MOST_VIEWS = 100_000
 """Views of each task in all epochs of a training."""
 
@@ -55,9 +59,36 @@ class Run:
         """The folder of a stage's files, equal for all runs that agree on what the stage depends on."""
         return store_path(stage, self.dataset, self.folds, self.seed, {"model": self.model, **self.settings})
 
+    @property
+    def members(self) -> tuple[Run, ...]:
+        """The runs whose adapters answer: itself."""
+        return (self,)
+
+    @property
+    def models(self) -> list[str]:
+        """The base models of its members."""
+        return [self.model]
+
+    def paths(self, stage: str) -> list[str]:
+        """The files of a stage, in the order of the folds; of adapters their folders."""
+        return paths_in(self.store(stage), stage, self.folds)
+
+    def linked(self, stage: str) -> list[str]:
+        """The files of a stage that the run's folder has links to."""
+        return self.paths(stage)
+
+    def scorings(self) -> list[str]:
+        """The files of all rescoring that was done for it."""
+        return self.paths("rescored")
+
     def steps(self) -> dict[str, str]:
         """The folder of each stage's files: what a run's own files are made of."""
         return {stage: self.store(stage) for stage in STAGES}
+
+    def keyed(self) -> dict[str, Any]:
+        """What the last folder of each stage's path stands for, by that folder's name."""
+        found = (stage_settings(stage, {"model": self.model, **self.settings}) for stage in STAGES)
+        return {hash_of(settings, KEY_LENGTH): settings for settings in found}
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -73,8 +104,17 @@ def stage_settings(stage: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def store_path(stage: str, dataset: str, folds: int, seed: int, settings: Mapping[str, Any]) -> str:
     """The folder of a stage's files; `settings` are a run's, or those of a later stage of it."""
-    key = hash_of(stage_settings(stage, settings), 12)
-    return f"results/store/{stage}/{dataset}/{folds}folds-seed{seed}/{key}"
+    return store_folder(stage, dataset, folds, seed, stage_settings(stage, settings))
+
+
+def store_folder(stage: str, dataset: str, folds: int, seed: int, content: Any) -> str:
+    """The folder of a stage's files, whose name is a hash of what they depend on besides."""
+    return f"results/store/{stage}/{dataset}/{folds}folds-seed{seed}/{hash_of(content, KEY_LENGTH)}"
+
+
+def paths_in(folder: str, stage: str, folds: int) -> list[str]:
+    """The files of a stage in a folder, in the order of the folds; of adapters their folders."""
+    return [f"{folder}/fold-{fold}{'' if stage == 'adapters' else '.json'}" for fold in range(folds)]
 
 
 def resolve_run(config: Config, name: str, count_tasks: Callable[[str], int]) -> Run:
@@ -82,8 +122,8 @@ def resolve_run(config: Config, name: str, count_tasks: Callable[[str], int]) ->
 
     Raises InputError for an unknown run, dataset or model and for more folds than tasks.
     """
-    dataset, entry_name, seed = _name_parts(config, name)
-    entry = config["runs"].get(entry_name, {})
+    parts = name_parts(config, name)
+    entry_name, entry = parts.entry, config["runs"].get(parts.entry, {})
     if "submission" in entry:
         if name != entry_name:
             raise InputError(
@@ -94,37 +134,32 @@ def resolve_run(config: Config, name: str, count_tasks: Callable[[str], int]) ->
             f"run {name}: a submission from elsewhere (runs/{name}/submission), it has results/score_{name}.json and "
             f"results/runs/{name}/submission.json and nothing else"
         )
-    dataset = dataset or entry.get("dataset", config["dataset"])
+    if "ensemble" in entry:
+        raise InputError(
+            f"run {name}: an ensemble (runs/{entry_name}/ensemble), expected a run with adapters of its own"
+        )
+    dataset = parts.dataset or entry.get("dataset", config["dataset"])
     check_dataset(config, dataset)
     model = entry.get("model", config["model"])
-    folds = _folds_of(entry_name, entry, lambda: count_tasks(dataset))
+    changes = overlay(parts.changes)
+    folds = _folds_of(entry_name, {**entry, **changes}, lambda: count_tasks(dataset))
     if folds > 1 and folds > count_tasks(dataset):
         raise InputError(
             f"run {name}: {folds} folds, expected at most {count_tasks(dataset)}, the number of tasks of {dataset} "
             f"(ask for fewer folds or {PER_TASK})"
         )
-    return Run(name, dataset, folds, config["seed"] if seed is None else seed, model, _settings(config, model, entry))
+    settings = _settings(config, model, entry, changes)
+    if too_many := _too_many_views(settings["training"]):
+        raise InputError(f"run {name}: {too_many}")
+    seed = config["seed"] if parts.seed is None else parts.seed
+    return Run(name, dataset, folds, seed, model, settings)
 
 
-def is_run(config: Config, name: str) -> bool:
-    """Whether a name means a run; its dataset may still have too few tasks."""
-    try:
-        _name_parts(config, name)
-    except InputError:
-        return False
-    return True
-
-
-def _name_parts(config: Config, name: str) -> tuple[str | None, str, int | None]:
-    """Dataset, entry of the config and seed in a run's name. Raises InputError for a name that has no meaning."""
-    if len(name) > LONGEST_NAME:
-        raise InputError(f"run {shortened(name)}: {len(name)} letters, expected at most {LONGEST_NAME}")
-    match = _SEEDED.fullmatch(name)
-    base, seed = (match["name"], match["seed"]) if match else (name, None)
-    if seed is not None and int(seed) > LARGEST_SEED:
-        raise InputError(f"run {name}: seed {seed}, expected at most {LARGEST_SEED}")
-    dataset, entry_name = _split_dataset(config, base)
-    return dataset, entry_name, None if seed is None else int(seed)
+def settings_of_entry(config: Config, name: str) -> dict[str, Any]:
+    """`folds` and `settings` of an entry of `runs`, or of a name that says its folds."""
+    entry = config["runs"].get(name, {})
+    settings = _settings(config, entry.get("model", config["model"]), entry)
+    return {"folds": entry.get("folds", implied_folds(name)), "settings": settings}
 
 
 def submissions(config: Config) -> list[str]:
@@ -160,16 +195,33 @@ def check_fold(of: str, fold: int, folds: int) -> None:
         raise InputError(f"{of}: no fold {fold}, expected 0 to {folds - 1}")
 
 
-def settings_of_key(config: Config, stage: str, key: str) -> dict[str, Any]:
-    """The stage settings that a folder name of the store stands for.
+def settings_of_key(config: Config, stage: str, key: str, kept: str | Path | None = None) -> dict[str, Any]:
+    """What a folder name of the store stands for: the settings of a stage, or the members of an ensemble.
 
-    Every set of settings comes from an entry of the config, so a job can find its own again in
-    any process. Raises InputError for a key that no entry leads to.
+    An entry of the config leads to it, or a run with changes in its name that was asked for before.
+
+    kept: where `keep_keys` has written those
+    Raises InputError for a key that nothing leads to.
     """
-    found = settings_by_key(config, stage)
-    if key not in found:
-        raise InputError(f"results/store/{stage}/…/{key}: no run of the config has these settings")
-    return found[key]
+    if stage in STAGES:
+        found = settings_by_key(config, stage)
+        if key in found:
+            return found[key]
+    if kept is not None:
+        with contextlib.suppress(InputError):
+            content = read_json(Path(kept) / f"{key}.json")
+            if isinstance(content, dict) and hash_of(content, KEY_LENGTH) == key:
+                return content
+    raise InputError(f"results/store/{stage}/…/{key}: no run of the config has these settings")
+
+
+def keep_keys(keyed: Mapping[str, Any], kept: str | Path) -> None:
+    """Writes what folder names of the store stand for, where a job in another process finds it."""
+    for key, content in keyed.items():
+        path = Path(kept) / f"{key}.json"
+        if not path.is_file():
+            with contextlib.suppress(OSError, InputError):  # it is missed only by a job that cannot find it elsewhere
+                write_json(path, content)
 
 
 def settings_by_key(config: Config, stage: str) -> dict[str, dict[str, Any]]:
@@ -178,13 +230,8 @@ def settings_by_key(config: Config, stage: str) -> dict[str, dict[str, Any]]:
     for entry in ({}, *config["runs"].values()):
         model = entry.get("model", config["model"])
         settings = stage_settings(stage, {"model": model, **_settings(config, model, entry)})
-        found[hash_of(settings, 12)] = settings
+        found[hash_of(settings, KEY_LENGTH)] = settings
     return found
-
-
-def datasets(config: Config) -> list[str]:
-    """The names that the config gives to datasets and subsets."""
-    return [*ARCKIT, *config["datasets"], *config["subsets"]]
 
 
 def check_dataset(config: Config, name: str) -> None:
@@ -252,20 +299,21 @@ def _check_datasets(config: Config, where: str) -> None:
 
 def _check_runs(config: Config, where: str) -> None:
     for name, entry in config["runs"].items():
-        if "submission" in entry:
-            if _implied_folds(name) is not None:
-                raise InputError(f"{where}: runs/{name}: a submission from elsewhere, expected a name without folds")
+        kinds = {"submission": "a submission from elsewhere", "ensemble": "an ensemble"}
+        if kind := next((said for key, said in kinds.items() if key in entry), None):
+            if implied_folds(name) is not None:
+                raise InputError(f"{where}: runs/{name}: {kind}, expected a name without folds")
             continue
-        if "folds" not in entry and not _N_FOLDS.fullmatch(name) and name != PER_TASK:
+        implied = implied_folds(name)
+        if "folds" not in entry and implied is None:
             raise PlacedError(where, f"runs/{name}", f"no 'folds', expected a number or {PER_TASK}")
-        implied = _implied_folds(name)
         if implied is not None and entry.get("folds", implied) != implied:
             said = f"{entry['folds']}, expected {implied} as the name says"
             raise PlacedError(where, f"runs/{name}/folds", said)
     named = [("run", config["run"])]
     named += [(f"benchmarks/{name}/run", entry["run"]) for name, entry in config["benchmarks"].items()]
     for key, run in named:
-        _placed(where, key, _name_parts, config, run)
+        _placed(where, key, name_parts, config, run)
 
 
 def _check_trainings(config: Config, where: str) -> None:
@@ -285,10 +333,15 @@ def _check_trainings(config: Config, where: str) -> None:
         for name, entry in config["runs"].items()
     ]
     for key, model, entry in runs:
-        training = _settings(config, model, entry)["training"]
-        if training["epochs"] * training["views"] > MOST_VIEWS:
-            said = f"{training['epochs']} epochs of {training['views']} views, expected at most {MOST_VIEWS} in all"
-            raise PlacedError(where, key, said)
+        if too_many := _too_many_views(_settings(config, model, entry)["training"]):
+            raise PlacedError(where, key, too_many)
+
+
+def _too_many_views(training: Mapping[str, Any]) -> str | None:
+    """What is wrong with a training that would not end."""
+    if training["epochs"] * training["views"] <= MOST_VIEWS:
+        return None
+    return f"{training['epochs']} epochs of {training['views']} views, expected at most {MOST_VIEWS} in all"
 
 
 def _placed(where: str, key: str, check: Callable[[Config, str], object], config: Config, name: str) -> None:
@@ -321,43 +374,14 @@ def _check_no_circle(config: Config, where: str) -> None:
                 waiting += made_of(current)
 
 
-def _implied_folds(name: str) -> int | str | None:
-    match = _N_FOLDS.fullmatch(name)
-    return int(match[1]) if match else PER_TASK if name == PER_TASK else None
-
-
 def _folds_of(name: str, entry: Mapping[str, Any], count: Callable[[], int]) -> int:
-    folds = entry.get("folds", _implied_folds(name))
+    folds = entry.get("folds", implied_folds(name))
     return count() if folds == PER_TASK else int(folds)
 
 
-def _split_dataset(config: Config, base: str) -> tuple[str | None, str]:
-    """The dataset in front of a run's name, if there is one, and the name without it."""
-
-    def known(name: str) -> bool:
-        return name in config["runs"] or _implied_folds(name) is not None
-
-    if known(base):
-        return None, base
-    prefixes = [base[: place.start()] for place in re.finditer("_", base)]
-    for prefix in sorted(prefixes, key=len, reverse=True):
-        if (prefix in datasets(config) or TASK_ID.fullmatch(prefix)) and known(base[len(prefix) + 1 :]):
-            return prefix, base[len(prefix) + 1 :]
-    runs = list(config["runs"])
-    names = [*runs, *(f"{dataset}_{run}" for dataset in datasets(config) for run in runs)]
-    raise InputError(
-        f"run {shortened(base)}: unknown, expected one of {', '.join(runs)} or {{n}}folds{guess(base, names)}, "
-        f"alone or behind a dataset ({', '.join(datasets(config))}) and an underscore"
-    )
-
-
-def guess(name: str, known: list[str]) -> str:
-    """The known name that is closest to a wrong one, as words to add to a line."""
-    close = difflib.get_close_matches(name[:LONGEST_NAME], known, n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
-
-
-def _settings(config: Config, model: str, entry: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The config's common settings, under those of the model, under those of the run."""
-    layers = (config["settings"], config["models"][model].get("settings", {}), entry.get("settings", {}))
+def _settings(
+    config: Config, model: str, entry: Mapping[str, Any], changes: Mapping[str, Any] | None = None
+) -> dict[str, dict[str, Any]]:
+    """The config's common settings, under those of the model, of the run, and the changes in its name."""
+    layers = [each.get("settings", {}) for each in (config, config["models"][model], entry, changes or {})]
     return {section: settings_of(*(layer.get(section, {}) for layer in layers)) for section in config["settings"]}

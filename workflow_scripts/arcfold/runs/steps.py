@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from arcfold.jobs.files import read_json
@@ -25,11 +25,23 @@ def provenance_of_steps(
     }
 
 
-def losses_of_folds(adapters: Sequence[str]) -> list[dict[str, Any]]:
-    """First and last loss of each fold's training; None where there was no step, or no training."""
-    made = []
-    for fold, adapter in enumerate(adapters):
-        losses = [] if read_hole(adapter) is not None else read_json(f"{adapter}/training.json", "training")["losses"]
-        first, last = (losses[0], losses[-1]) if losses else (None, None)
-        made.append({"fold": fold, "first_loss": first, "last_loss": last})
-    return made
+def trainings_of(run: Mapping[str, Any], adapters: Sequence[str]) -> list[dict[str, Any]]:
+    """First and last loss and number of tokens of each fold's training; no loss where there was no step.
+
+    run: as `to_json` gives it; adapters: of its folds, or of those of each member of an ensemble in turn
+    """
+    if "ensemble" not in run:
+        return [_training_of(fold, adapter) for fold, adapter in enumerate(adapters)]
+    rest = iter(adapters)
+    return [
+        _training_of(fold, next(rest)) | {"run": member["name"]}
+        for member in run["ensemble"]
+        for fold in range(member["folds"])
+    ]
+
+
+def _training_of(fold: int, adapter: str) -> dict[str, Any]:
+    report = None if read_hole(adapter) is not None else read_json(f"{adapter}/training.json", "training")
+    losses, tokens = (report["losses"], report["tokens"]) if report is not None else ([], 0)
+    first, last = (losses[0], losses[-1]) if losses else (None, None)
+    return {"fold": fold, "first_loss": first, "last_loss": last, "tokens": tokens}

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from arcfold.jobs.files import InputError, shortened
-from arcfold.runs.runs import datasets, is_run
+from arcfold.runs.names import datasets, is_run
 
 MOST_GUESSES = 20_000
 _WILDCARD = re.compile(r"\{(\w+)\}")

@@ -50,7 +50,7 @@ def held_by_jobs(steps: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Held]
                     fold,
                     _device(record),
                     began,
-                    began + _before_lease(record),
+                    began + _before_lease(record["seconds"]),
                     began + record["seconds"]["total"],
                 )
             )
@@ -62,10 +62,15 @@ def _device(record: Mapping[str, Any]) -> str:
     return f"GPU {device.get('visible')}" if device["kind"] == "cuda" else "CPU"
 
 
-def _before_lease(record: Mapping[str, Any]) -> float:
+def held_seconds(seconds: Mapping[str, float]) -> float:
+    """Seconds that a job held its device, of the seconds of its laps."""
+    return seconds["total"] - _before_lease(seconds)
+
+
+def _before_lease(seconds: Mapping[str, float]) -> float:
     """Seconds of the laps up to the one in which the job got its device."""
-    laps = list(record["seconds"])
-    return sum(record["seconds"][lap] for lap in laps[: laps.index(WAIT) + 1]) if WAIT in laps else 0.0
+    laps = list(seconds)
+    return sum(seconds[lap] for lap in laps[: laps.index(WAIT) + 1]) if WAIT in laps else 0.0
 
 
 def summary(jobs: Sequence[Held]) -> dict[str, Any]:

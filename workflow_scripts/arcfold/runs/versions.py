@@ -33,17 +33,17 @@ def scorer_version() -> str:
 def code_version(files: Iterable[str]) -> str:
     """The field `code` of a score: one hash for the code of all files that it was made of, or `mixed`.
 
-    files: targets of rules that have the name of their script
+    files: targets of rules that have the name of their script, or name it in their params
     """
     codes: dict[str, str] = {}
     for file in files:
         record = read_record(file)
         if record is None:
             return MIXED
-        rule = record["rule"]
-        if rule not in codes:
-            codes[rule] = hash_of_code(SCRIPTS / f"{rule}.py")
-        if record["code"] != codes[rule]:
+        script = record.get("params", {}).get("script", record["rule"])
+        if script not in codes:
+            codes[script] = hash_of_code(SCRIPTS / f"{script}.py")
+        if record["code"] != codes[script]:
             return MIXED
     return hash_of(codes, 16)
 

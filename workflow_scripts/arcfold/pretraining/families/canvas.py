@@ -30,10 +30,29 @@ class RejectError(Exception):
 class Draws(random.Random):
     """A source of draws with the questions that families ask."""
 
+    wide = False
+    """Whether grids are to be about as large as those of ARC-AGI-2, and hold more."""
+
+    def randint(self, low: int, high: int) -> int:
+        if low > high:
+            raise RejectError  # no room
+        return super().randint(low, high)
+
+    def sample(self, population: Sequence[_Any], k: int) -> list[_Any]:  # type: ignore[override]
+        if k > len(population):
+            raise RejectError
+        return super().sample(population, k)
+
+    def many(self, low: int, high: int) -> int:
+        """How many of what a scene may hold more of when it is wide."""
+        return self.randint(low, 2 * high if self.wide else high)
+
     def chance(self, share: float) -> bool:
         return self.random() < share
 
     def pick(self, values: Sequence[_Any]) -> _Any:
+        if not len(values):
+            raise RejectError
         return values[self.randrange(len(values))]
 
     def colours(self, count: int, without: Iterable[int] = ()) -> list[int]:
@@ -50,7 +69,9 @@ class Draws(random.Random):
         """Sizes for the grids of a task: one size for all pairs, or one for each."""
         if low > high:
             raise RejectError
-        if high >= 14 and self.chance(0.3):
+        if self.wide:
+            low, high = max(low, high // 2), min(max(high + 4, high * 5 // 3), LONGEST)
+        elif high >= 14 and self.chance(0.3):
             high = min(high * 3 // 2, LONGEST)  # some tasks of ARC's larger kind
         # small grids are as frequent as large ones, though there are fewer of them
         top = min(self.randint(low, high), self.randint(low, high) + 4, high)

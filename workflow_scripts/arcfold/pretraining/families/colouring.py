@@ -134,7 +134,7 @@ def _by_attribute(name: str) -> Family:
         palette, sizes = draws.colours(min(count, 8)), draws.sizes(9, 20)
         role = draws.role(palette)
         only_repainted = draws.chance(0.3)
-        many = draws.randint(3, 6) if name not in ("size_rank", "height_rank", "width_rank") else min(count, 4)
+        many = draws.many(3, 6) if name not in ("size_rank", "height_rank", "width_rank") else min(count, 4)
 
         def make() -> Made:
             size, base = sizes(), role()
@@ -171,7 +171,7 @@ def colour_by_dot_inside(draws: Draws) -> MakePair:
 
     def make() -> Made:
         size, items, new = sizes(), [], []
-        for _ in range(draws.randint(2, 5)):
+        for _ in range(draws.many(2, 5)):
             mask = blob(draws, draws.randint(2, 4), draws.randint(3, 5), 0.75)
             colour = draws.colour([base])
             cells = (mask * base).astype(np.uint8)
@@ -197,7 +197,7 @@ def colour_by_majority(draws: Draws) -> MakePair:
 
     def make() -> Made:
         size, items = sizes(), []
-        for _ in range(draws.randint(2, 4)):
+        for _ in range(draws.many(2, 4)):
             mask, (first, second) = any_shape(draws, 3, 4), draws.colours(2)
             share = draws.pick([0.25, 0.75])
             cells = np.where(mask, [[first if draws.chance(share) else second for _ in row] for row in mask], 0)
@@ -223,7 +223,7 @@ def colour_by_shape_key(draws: Draws) -> MakePair:
     free, sizes = draws.chance(0.5), draws.sizes(9, 20)
 
     def make() -> Made:
-        size, kinds = sizes(), [draws.randrange(len(shapes)) for _ in range(draws.randint(3, 6))]
+        size, kinds = sizes(), [draws.randrange(len(shapes)) for _ in range(draws.many(3, 6))]
         items = [thing(turned(shapes[k], draws.randrange(8) if free else 0), base) for k in kinds]
         things = placed(draws, size, items)
         new = [item.painted(palette[k]) for item, k in zip(things, kinds, strict=True)]
@@ -240,7 +240,7 @@ def colour_by_twin(draws: Draws) -> MakePair:
     def make() -> Made:
         size, count = sizes(), draws.randint(2, 3)
         shapes, palette = draws.sample(list(LETTERS), count), draws.colours(count, [base])
-        kinds = [draws.randrange(count) for _ in range(draws.randint(2, 4))]
+        kinds = [draws.randrange(count) for _ in range(draws.many(2, 4))]
         models = [thing(shape, colour) for shape, colour in zip(shapes, palette, strict=True)]
         grey = [thing(turned(shapes[k], draws.randrange(8) if free else 0), base) for k in kinds]
         things = placed(draws, size, [*models, *grey])
@@ -263,7 +263,7 @@ def colour_key_in_corner(draws: Draws) -> MakePair:
         keys = list(zip(colours[::2], colours[1::2], strict=True))
         taken = np.zeros(size, bool)
         taken[: 2 * count, :3] = True
-        used = [draws.pick(keys) for _ in range(draws.randint(2, 5))]
+        used = [draws.pick(keys) for _ in range(draws.many(2, 5))]
         turn = [draws.chance(0.5) and both for _ in used]
         items = [thing(any_shape(draws, 1, 4), key[1] if t else key[0]) for key, t in zip(used, turn, strict=True)]
         things = placed(draws, size, items, taken=taken)
@@ -306,7 +306,7 @@ def colour_spreads_in_object(draws: Draws) -> MakePair:
 
     def make() -> Made:
         size, seeds = sizes(), []
-        items = [thing(any_shape(draws, 2, 5), base) for _ in range(draws.randint(3, 6))]
+        items = [thing(any_shape(draws, 2, 5), base) for _ in range(draws.many(3, 6))]
         things = placed(draws, size, items)
         first, last = drawn(size, things), drawn(size, things)
         for item in things:
@@ -331,7 +331,7 @@ def colour_if_touching(draws: Draws) -> MakePair:
 
     def make() -> Made:
         size = sizes()
-        things = placed(draws, size, [thing(any_shape(draws, 2, 4), base) for _ in range(draws.randint(3, 6))], gap=2)
+        things = placed(draws, size, [thing(any_shape(draws, 2, 4), base) for _ in range(draws.many(3, 6))], gap=2)
         first = drawn(size, things)
         last, flags = first.copy(), []
         for item in things:
@@ -366,7 +366,7 @@ def colour_joined_to_source(draws: Draws) -> MakePair:
     def make() -> Made:
         rows, columns = sizes()
         free = np.zeros((rows, columns), bool)
-        for _ in range(draws.randint(4, 7)):
+        for _ in range(draws.many(4, 7)):
             row, column, length = draws.randrange(rows), draws.randrange(columns), draws.randint(3, 8)
             if draws.chance(0.5):
                 free[row, column : column + length] = True
@@ -392,7 +392,7 @@ def colour_inside_by_frame(draws: Draws) -> MakePair:
         size = sizes()
         items = [
             thing(frame(draws.randint(4, 7), draws.randint(4, 7)), draws.colour([base]))
-            for _ in range(draws.randint(1, 3))
+            for _ in range(draws.many(1, 3))
         ]
         taken = np.zeros(size, bool)
         things = placed(draws, size, items, taken=taken)
@@ -419,7 +419,7 @@ def colour_ends_of_lines(draws: Draws) -> MakePair:
 
     def make() -> Made:
         size, items = sizes(), []
-        for _ in range(draws.randint(2, 5)):
+        for _ in range(draws.many(2, 5)):
             length = 2 * draws.randint(1, 3) + 1
             items.append(thing(box(1, length) if draws.chance(0.5) else box(length, 1), base))
         things = placed(draws, size, items)
@@ -469,7 +469,7 @@ def colour_by_column_position(draws: Draws) -> MakePair:
         rows, columns = sizes()
         first, last = blank(rows, columns), blank(rows, columns)
         number = 0
-        for column in range(draws.randint(0, 1), columns, 2):
+        for column in range(draws.many(0, 1), columns, 2):
             if draws.chance(0.85):
                 height = draws.randint(1, rows - 1)
                 first[rows - height :, column] = base

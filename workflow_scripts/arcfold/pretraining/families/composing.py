@@ -25,7 +25,7 @@ from arcfold.pretraining.families.registry import FAMILIES, Family, Made, MakePa
 from arcfold.pretraining.families.whole import LOCAL, RULES, applied
 
 MODULES = (
-    colouring, counting, denoising, extracting, filling, lines, moving, one_row, ordering, panels, patterns, selecting,
+    colouring, extracting, counting, denoising, filling, lines, moving, one_row, ordering, panels, patterns, selecting,
     stamping, whole,
 )  # fmt: skip
 """The modules that register families of their own when they are imported."""
@@ -41,8 +41,10 @@ BACKWARDS = (
 )  # fmt: skip
 """Families whose outputs tell their inputs (or nearly), so that they make sense the other way round."""
 
-SINGLE = tuple(FAMILIES)
-"""Those that this module builds on: all that were there before it."""
+SINGLE = tuple(
+    name for module in MODULES for name, function in FAMILIES.items() if function.__module__ == module.__name__
+)
+"""Those that this module builds on, whatever else was imported before it."""
 
 
 def _backwards(name: str) -> Family:

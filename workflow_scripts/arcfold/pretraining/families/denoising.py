@@ -29,7 +29,7 @@ def remove_specks(draws: Draws) -> MakePair:
     def make() -> Made:
         size = sizes()
         taken = np.zeros(size, bool)
-        items = [thing(box(draws.randint(2, 6), draws.randint(2, 6)), base) for _ in range(draws.randint(1, 3))]
+        items = [thing(box(draws.randint(2, 6), draws.randint(2, 6)), base) for _ in range(draws.many(1, 3))]
         things = placed(draws, size, items, gap=2, taken=taken)
         last = drawn(size, things)
         first = last.copy()
@@ -49,7 +49,7 @@ def remove_specks_everywhere(draws: Draws) -> MakePair:
 
     def make() -> Made:
         size = sizes()
-        items = [thing(box(draws.randint(3, 7), draws.randint(3, 7)), base) for _ in range(draws.randint(1, 3))]
+        items = [thing(box(draws.randint(3, 7), draws.randint(3, 7)), base) for _ in range(draws.many(1, 3))]
         last = drawn(size, placed(draws, size, items))
         first = np.where(noise(draws, *size, [1], share) > 0, speck, last).astype(np.uint8)
         for number in range(2):  # a rectangle must show all of its sides
@@ -89,7 +89,7 @@ def repair_frames(draws: Draws) -> MakePair:
 
     def make() -> Made:
         size = sizes()
-        items = [thing(frame(draws.randint(4, 7), draws.randint(4, 7)), base) for _ in range(draws.randint(1, 3))]
+        items = [thing(frame(draws.randint(4, 7), draws.randint(4, 7)), base) for _ in range(draws.many(1, 3))]
         things = placed(draws, size, items)
         first, last = drawn(size, things), drawn(size, things)
         for item in things:
@@ -137,7 +137,7 @@ def uncover_stripes(draws: Draws) -> MakePair:
         rows, columns = sizes()
         palette = draws.colours(3, [cover])
         last = np.array([draws.pick(palette) for _ in range(rows)], np.uint8)[:, None].repeat(columns, axis=1)
-        items = [thing(any_shape(draws, 2, 4), cover) for _ in range(draws.randint(1, 4))]
+        items = [thing(any_shape(draws, 2, 4), cover) for _ in range(draws.many(1, 4))]
         first = last.copy()
         for item in placed(draws, (rows, columns), items):
             put(first, item)
@@ -157,7 +157,7 @@ def keep_solid_objects(draws: Draws) -> MakePair:
         size, colour = sizes(), role()
         if colour == mark:
             raise RejectError
-        items = [thing(any_shape(draws, 1, 3), colour) for _ in range(draws.randint(4, 8))]
+        items = [thing(any_shape(draws, 1, 3), colour) for _ in range(draws.many(4, 8))]
         things = placed(draws, size, items)
         flags = [item.size >= least for item in things]
         if all(flags) or not any(flags):
@@ -177,8 +177,7 @@ def erase_colour_behind(draws: Draws) -> MakePair:
     def make() -> Made:
         size = sizes()
         items = [
-            thing(box(draws.randint(3, 6), draws.randint(3, 6)), draws.pick(palette))
-            for _ in range(draws.randint(1, 3))
+            thing(box(draws.randint(3, 6), draws.randint(3, 6)), draws.pick(palette)) for _ in range(draws.many(1, 3))
         ]
         things = placed(draws, size, items)
         last = drawn(size, things)
@@ -217,7 +216,7 @@ def drop_broken_copies(draws: Draws) -> MakePair:
     def make() -> Made:
         size, colour = sizes(), role()
         items, flags = [], []
-        for _ in range(draws.randint(3, 5)):
+        for _ in range(draws.many(3, 5)):
             mask = frame(draws.randint(3, 5), draws.randint(3, 5))
             flags.append(draws.chance(0.5))
             if not flags[-1]:

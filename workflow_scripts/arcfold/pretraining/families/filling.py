@@ -52,7 +52,7 @@ def fill_outside(draws: Draws) -> MakePair:
             thing(
                 frame(draws.randint(3, 5), draws.randint(3, 5)) if draws.chance(0.6) else any_shape(draws, 2, 4), base
             )
-            for _ in range(draws.randint(2, 4))
+            for _ in range(draws.many(2, 4))
         ]
         grid = drawn(size, placed(draws, size, items))
         inside = enclosed(grid > 0)
@@ -71,7 +71,7 @@ def fill_holes_by_size(draws: Draws) -> MakePair:
 
     def make() -> Made:
         size, items = sizes(), []
-        for _ in range(draws.randint(2, 4)):
+        for _ in range(draws.many(2, 4)):
             inner = draws.randint(1, 4)
             items.append(thing(frame(3, inner + 2), base))
         things = placed(draws, size, items)
@@ -92,7 +92,7 @@ def fill_square_holes(draws: Draws) -> MakePair:
 
     def make() -> Made:
         size, items = sizes(), []
-        for _ in range(draws.randint(3, 5)):
+        for _ in range(draws.many(3, 5)):
             side = draws.randint(3, 6)
             items.append(thing(frame(side, side if draws.chance(0.5) else draws.randint(3, 7)), base))
         things = placed(draws, size, items)
@@ -140,7 +140,7 @@ def fill_boxes(draws: Draws) -> MakePair:
     def make() -> Made:
         size, base = sizes(), role()
         items = [
-            thing(blob(draws, draws.randint(2, 5), draws.randint(2, 5), 0.6), base) for _ in range(draws.randint(1, 4))
+            thing(blob(draws, draws.randint(2, 5), draws.randint(2, 5), 0.6), base) for _ in range(draws.many(1, 4))
         ]
         things = placed(draws, size, items)
         last = drawn(size, things)
@@ -162,7 +162,7 @@ def frame_objects(draws: Draws) -> MakePair:
 
     def make() -> Made:
         size = sizes()
-        items = [thing(any_shape(draws, 1, 4), draws.pick(palette)) for _ in range(draws.randint(1, 4))]
+        items = [thing(any_shape(draws, 1, 4), draws.pick(palette)) for _ in range(draws.many(1, 4))]
         things = placed(draws, size, items, gap=3, border=1)
         last = drawn(size, things)
         for item in things:
@@ -186,7 +186,7 @@ def dots_grow(draws: Draws) -> MakePair:
 
     def make() -> Made:
         size = sizes()
-        chosen = [draws.randrange(count) for _ in range(draws.randint(2, 5))]
+        chosen = [draws.randrange(count) for _ in range(draws.many(2, 5))]
         things = placed(draws, size, [thing(box(1, 1), colours[n]) for n in chosen], gap=3, border=0)
         last = blank(*size)
         for item, number in zip(things, chosen, strict=True):
@@ -205,7 +205,7 @@ def rectangles_in_layers(draws: Draws) -> MakePair:
 
     def make() -> Made:
         size = sizes()
-        items = [thing(box(draws.randint(3, 8), draws.randint(3, 8)), base) for _ in range(draws.randint(1, 3))]
+        items = [thing(box(draws.randint(3, 8), draws.randint(3, 8)), base) for _ in range(draws.many(1, 3))]
         things = placed(draws, size, items)
         last = drawn(size, things)
         for item in things:
@@ -225,7 +225,7 @@ def hollow_rectangles(draws: Draws) -> MakePair:
 
     def make() -> Made:
         size, base = sizes(), role()
-        items = [thing(box(draws.randint(3, 6), draws.randint(3, 6)), base) for _ in range(draws.randint(1, 4))]
+        items = [thing(box(draws.randint(3, 6), draws.randint(3, 6)), base) for _ in range(draws.many(1, 4))]
         things = placed(draws, size, items)
         last = drawn(size, things)
         for item in things:
@@ -331,7 +331,7 @@ def complete_rectangles(draws: Draws) -> MakePair:
         size, base = sizes(), role()
         if base == mark and not own:
             raise RejectError
-        items = [thing(box(draws.randint(3, 6), draws.randint(3, 6)), base) for _ in range(draws.randint(1, 4))]
+        items = [thing(box(draws.randint(3, 6), draws.randint(3, 6)), base) for _ in range(draws.many(1, 4))]
         things = placed(draws, size, items)
         first, last = drawn(size, things), drawn(size, things)
         for item in things:
@@ -386,7 +386,7 @@ def chess_fill(draws: Draws) -> MakePair:
         things = placed(
             draws,
             size,
-            [thing(box(draws.randint(2, 7), draws.randint(2, 7)), base) for _ in range(draws.randint(1, 3))],
+            [thing(box(draws.randint(2, 7), draws.randint(2, 7)), base) for _ in range(draws.many(1, 3))],
         )
         last = drawn(size, things)
         for item in things:
@@ -404,7 +404,7 @@ def fill_frames_with_dots_colour(draws: Draws) -> MakePair:
 
     def make() -> Made:
         size = sizes()
-        items = [thing(frame(draws.randint(4, 7), draws.randint(4, 7)), wall) for _ in range(draws.randint(2, 4))]
+        items = [thing(frame(draws.randint(4, 7), draws.randint(4, 7)), wall) for _ in range(draws.many(2, 4))]
         things = placed(draws, size, items)
         first, last, seeds = drawn(size, things), drawn(size, things), 0
         for item in things:

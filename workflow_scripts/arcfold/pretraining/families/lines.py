@@ -53,7 +53,7 @@ def rays_one_way(draws: Draws) -> MakePair:
 
     def make() -> Made:
         size = sizes()
-        spots = _spots(draws, size, draws.randint(1, 4))
+        spots = _spots(draws, size, draws.many(1, 4))
         if len({r for r, _ in spots}) < len(spots) or len({c for _, c in spots}) < len(spots):
             raise RejectError
         kinds = [draws.randrange(count) for _ in spots]
@@ -82,7 +82,7 @@ def rays_all_ways(draws: Draws) -> MakePair:
     def make() -> Made:
         size, colour = sizes(), role()
         grid = blank(*size)
-        for spot in _spots(draws, size, draws.randint(1, 2), gap=2):
+        for spot in _spots(draws, size, draws.many(1, 2), gap=2):
             grid[spot] = colour
         last = grid.copy()
         for row, column in np.argwhere(grid).tolist():
@@ -102,9 +102,7 @@ def rays_until_wall(draws: Draws) -> MakePair:
     def make() -> Made:
         size = sizes()
         taken = np.zeros(size, bool)
-        walls = placed(
-            draws, size, [thing(any_shape(draws, 1, 3), wall) for _ in range(draws.randint(2, 5))], taken=taken
-        )
+        walls = placed(draws, size, [thing(any_shape(draws, 1, 3), wall) for _ in range(draws.many(2, 5))], taken=taken)
         dots = placed(draws, size, [thing(box(1, 1), dot)] * draws.randint(1, 3), taken=taken)
         grid = drawn(size, [*walls, *dots])
         last = grid.copy()
@@ -128,7 +126,7 @@ def connect_in_line(draws: Draws) -> MakePair:
     def make() -> Made:
         size, colour = sizes(), role()
         grid = blank(*size)
-        for spot in _spots(draws, size, draws.randint(3, 7)):
+        for spot in _spots(draws, size, draws.many(3, 7)):
             grid[spot] = colour
         last = grid.copy()
         for turned, source in ((last, grid), (last.T, grid.T)):
@@ -200,7 +198,7 @@ def rectangle_from_corners(draws: Draws) -> MakePair:
         size, base = sizes(), role()
         if base == line:
             raise RejectError
-        items = [thing(box(draws.randint(3, 7), draws.randint(3, 7)), base) for _ in range(draws.randint(1, 3))]
+        items = [thing(box(draws.randint(3, 7), draws.randint(3, 7)), base) for _ in range(draws.many(1, 3))]
         things = placed(draws, size, items)
         first, last = blank(*size), blank(*size)
         for item in things:
@@ -252,7 +250,7 @@ def ray_turned_by_mirrors(draws: Draws) -> MakePair:
     def make() -> Made:
         size = sizes()
         grid = blank(*size)
-        for row, column in _spots(draws, size, draws.randint(4, 8)):
+        for row, column in _spots(draws, size, draws.many(4, 8)):
             grid[row, column] = draws.pick([right, left])
         start = draws.pick(np.argwhere(grid[-1:] == 0).tolist())
         row, column, step, turns = size[0] - 1, start[1], (-1, 0), 0
@@ -382,7 +380,7 @@ def chain_of_dots(draws: Draws) -> MakePair:
         first, last = blank(rows, columns), blank(rows, columns)
         first[row, column] = start
         across = draws.chance(0.5)
-        for _ in range(draws.randint(2, 5)):
+        for _ in range(draws.many(2, 5)):
             if across:
                 targets = [c for c in range(columns) if abs(c - column) > 1 and not first[:, c].any()]
                 if not targets:
@@ -483,7 +481,7 @@ def reachable_in_maze(draws: Draws) -> MakePair:
     def make() -> Made:
         rows, columns = 2 * draws.randint(low, low + 2) + 1, 2 * draws.randint(low, low + 2) + 1
         free = _maze(draws, rows, columns)
-        for _ in range(draws.randint(2, 5)):
+        for _ in range(draws.many(2, 5)):
             free[tuple(draws.pick(np.argwhere(free).tolist()))] = False
         start = tuple(draws.pick(np.argwhere(free).tolist()))
         seen = reachable(free, [(start[0], start[1])])
@@ -567,7 +565,7 @@ def line_from_side_of_box(draws: Draws) -> MakePair:
 
     def make() -> Made:
         size = sizes()
-        things = placed(draws, size, [thing(box(3, 3), base) for _ in range(draws.randint(1, 3))], gap=2, border=1)
+        things = placed(draws, size, [thing(box(3, 3), base) for _ in range(draws.many(1, 3))], gap=2, border=1)
         first = drawn(size, things)
         last = first.copy()
         for item in things:
@@ -667,7 +665,7 @@ def halo_rings(draws: Draws) -> MakePair:
 
     def make() -> Made:
         size = sizes()
-        items = [thing(any_shape(draws, 1, 3), draws.pick(palette)) for _ in range(draws.randint(1, 3))]
+        items = [thing(any_shape(draws, 1, 3), draws.pick(palette)) for _ in range(draws.many(1, 3))]
         things = placed(draws, size, items, gap=2 * count + 1)
         last = blank(*size)
         for item in things:

@@ -39,7 +39,7 @@ def _slid(grid: Grid, item: Thing, step: tuple[int, int]) -> Thing:
 
 
 def _objects(draws: Draws, size: Size, palette: list[int], low: int = 2, high: int = 5) -> list[Thing]:
-    count = draws.randint(low, high)
+    count = draws.many(low, high)
     return placed(draws, size, [thing(any_shape(draws, 1, 4), draws.pick(palette)) for _ in range(count)])
 
 
@@ -70,7 +70,7 @@ def objects_fall_onto_floor(draws: Draws) -> MakePair:
         place = draws.randint(size[0] // 2, size[0] - 1)
         taken = np.zeros(size, bool)
         taken[place:] = True
-        items = [thing(any_shape(draws, 1, 3), draws.pick(palette)) for _ in range(draws.randint(1, 4))]
+        items = [thing(any_shape(draws, 1, 3), draws.pick(palette)) for _ in range(draws.many(1, 4))]
         things = placed(draws, size, items, taken=taken)
         first, last = drawn(size, things), blank(*size)
         first[place] = last[place] = bar
@@ -271,7 +271,7 @@ def to_the_marked_side(draws: Draws) -> MakePair:
 
     def make() -> Made:
         size, number = sizes(), draws.randrange(4)
-        items = [thing(box(1, 1), draws.pick(palette)) for _ in range(draws.randint(3, 8))]
+        items = [thing(box(1, 1), draws.pick(palette)) for _ in range(draws.many(3, 8))]
         grid = np.pad(drawn(size, placed(draws, size, items, gap=0)), ((0, 1), (0, 0)), constant_values=bar)
         last = grid.copy()
         for column in range(size[1]):
@@ -387,7 +387,7 @@ def stack_up(draws: Draws) -> MakePair:
     def make() -> Made:
         rows, columns = sizes()
         first, last = blank(rows, columns), blank(rows, columns)
-        for row in range(draws.randint(0, 1), rows, draws.randint(1, 2)):
+        for row in range(draws.many(0, 1), rows, draws.randint(1, 2)):
             length = draws.randint(1, columns - 1)
             left, colour = draws.randint(0, columns - length), draws.pick(palette)
             first[row, left : left + length] = colour
@@ -406,7 +406,7 @@ def move_next_cell_along_arrow(draws: Draws) -> MakePair:
         size = sizes()
         first, last = blank(*size), blank(*size)
         taken = np.zeros(size, bool)
-        for _ in range(draws.randint(1, 4)):
+        for _ in range(draws.many(1, 4)):
             length, number = draws.randint(2, 3), draws.randrange(4)
             cells = np.zeros((1, 2 * length), np.uint8)
             cells[0, :length] = [body] * (length - 1) + [head]

@@ -22,7 +22,7 @@ Family = Callable[[Draws], MakePair]
 FAMILIES: dict[str, Family] = {}
 """All families, in the order of their modules."""
 
-WEIGHTS: dict[str, int] = {}
+WEIGHTS: dict[str, float] = {}
 """How many times as many tasks as others a family gets whose rules are drawn from many kinds; 1 if not here."""
 
 
@@ -31,7 +31,7 @@ def family(function: Family) -> Family:
     return register(function.__name__, function)
 
 
-def register(name: str, function: Family, weight: int = 1) -> Family:
+def register(name: str, function: Family, weight: float = 1) -> Family:
     if name in FAMILIES:
         raise ValueError(f"two families of the name {name}")
     FAMILIES[name] = function

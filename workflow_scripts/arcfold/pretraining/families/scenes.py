@@ -69,7 +69,7 @@ def rectangles(draws: Draws) -> Scene:
 
     def scene(size: Size) -> Grid:
         grid = blank(*size)
-        for _ in range(draws.randint(2, 5)):
+        for _ in range(draws.many(2, 5)):
             top, left = draws.randrange(size[0]), draws.randrange(size[1])
             bottom, right = draws.randint(top, size[0] - 1), draws.randint(left, size[1] - 1)
             grid[top : bottom + 1, left : right + 1] = draws.pick(palette)

@@ -346,7 +346,7 @@ def _family(name: str, action: str) -> Family:
             return [draws.pick(palette) for _ in range(count)]
 
         def make() -> Made:
-            size, count = sizes(), draws.randint(3, 6)
+            size, count = sizes(), draws.many(3, 6)
             shapes = _shapes(draws, name, count)
             items = [thing(shape, colour) for shape, colour in zip(shapes, colouring(count), strict=True)]
             things = placed(draws, size, items, gap=gap)

@@ -40,7 +40,7 @@ def stamp_at_dots(draws: Draws) -> MakePair:
     def make() -> Made:
         size = sizes()
         model = Thing(0, 0, _picture(draws, palette, 3))
-        room = [thing(box(3, 3), 1) for _ in range(draws.randint(1, 4))]
+        room = [thing(box(3, 3), 1) for _ in range(draws.many(1, 4))]
         anchor, *spots = placed(draws, size, [model, *room])
         first = drawn(size, [anchor])
         last = drawn(size, [anchor] if stays else [])
@@ -60,7 +60,7 @@ def stamp_in_dots_colour(draws: Draws) -> MakePair:
     def make() -> Made:
         size = sizes()
         mask = _picture(draws, [1], 3) > 0
-        room = [thing(box(3, 3), 1) for _ in range(draws.randint(1, 4))]
+        room = [thing(box(3, 3), 1) for _ in range(draws.many(1, 4))]
         anchor, *spots = placed(draws, size, [thing(mask, base), *room])
         first, last = drawn(size, [anchor]), drawn(size, [anchor])
         for spot in spots:
@@ -84,7 +84,7 @@ def stamp_hooked_by_colour(draws: Draws) -> MakePair:
         cells = np.where(mask, noise(draws, side, side, palette), 0).astype(np.uint8)
         row, column = draws.pick(np.argwhere(mask).tolist())
         cells[row, column] = hook
-        rooms = [thing(mask, 1) for _ in range(draws.randint(1, 3))]
+        rooms = [thing(mask, 1) for _ in range(draws.many(1, 3))]
         anchor, *spots = placed(draws, size, [Thing(0, 0, cells), *rooms])
         first, last = drawn(size, [anchor]), drawn(size, [anchor])
         for spot in spots:
@@ -148,7 +148,7 @@ def key_of_shapes(draws: Draws) -> MakePair:
         if len(shapes) < count or count < 2:
             raise RejectError
         colours = draws.colours(count, [base, line])
-        kinds = [draws.randrange(count) for _ in range(draws.randint(2, 4))]
+        kinds = [draws.randrange(count) for _ in range(draws.many(2, 4))]
         things = placed(draws, (rows, columns - 4), [thing(shapes[kind], base) for kind in kinds])
         key = blank(rows, 4)
         key[:, 3] = line
@@ -218,7 +218,7 @@ def copy_beside(draws: Draws) -> MakePair:
 
     def make() -> Made:
         size, colour = sizes(), role()
-        shapes = [any_shape(draws, 2, 4) for _ in range(draws.randint(1, 3))]
+        shapes = [any_shape(draws, 2, 4) for _ in range(draws.many(1, 3))]
         rooms = [thing(box(mask.shape[0], 2 * mask.shape[1] + 1), 1) for mask in shapes]
         spots = placed(draws, size, rooms)
         first, last = blank(*size), blank(*size)
@@ -258,7 +258,7 @@ def decorate_corners(draws: Draws) -> MakePair:
 
     def make() -> Made:
         size = sizes()
-        items = [thing(box(draws.randint(2, 5), draws.randint(2, 5)), base) for _ in range(draws.randint(1, 3))]
+        items = [thing(box(draws.randint(2, 5), draws.randint(2, 5)), base) for _ in range(draws.many(1, 3))]
         things = placed(draws, size, items, gap=3, border=1)
         last = drawn(size, things)
         by = 1 if outside else 0
