@@ -15,9 +15,7 @@ def get_archived(wildcards):
         "fallbacks.json": f"{folder}/fallbacks.json",
     }
     if solved:
-        files["score.json"] = f"results/score_{run.name}.json"
-    # a page of the score, if somebody has asked for it
-    if Path(f"results/score_{run.name}.html").is_file():
+        files["score.json"] = score_file(run.name)
         files["score.html"] = f"results/score_{run.name}.html"
     if wildcards.adapters:
         files |= {f"adapters/fold-{fold}": f"{run.store('adapters')}/fold-{fold}" for fold in range(run.folds)}

@@ -21,6 +21,7 @@ from arcfold.models.architectures import check_targets as check_adapted
 from arcfold.models.folder import how_to_get, read_files
 from arcfold.runs.config import read_config
 from arcfold.runs.names import name_parts
+from arcfold.runs.runs import score_file
 from arcfold.jobs.sources import hash_of_code
 
 # What was found in earlier calls, each named by all that it depends on.
@@ -99,13 +100,9 @@ def get_leaks(name):
     Without solutions there is no score that it could inflate, so it is only said.
     """
     run = get_run(name)
-    of_members = [leaks(config, member, cache=KNOWN) for member in run.members]
-    found = [
-        leak
-        for number, of_member in enumerate(of_members)
-        for leak in of_member
-        if leak not in sum(of_members[:number], [])
-    ]
+    found = []
+    for member in run.members:
+        found += [leak for leak in leaks(config, member, cache=KNOWN) if leak not in found]
     if found and not is_scored(config, run):
         if workflow.is_main_process:
             print(*warnings_of_leaks(found, config["allow_seen"], name), sep="\n", file=sys.stderr)

@@ -4,10 +4,6 @@ from arcfold.jobs.records import is_stale, what_differs
 from snakemake.iocontainers import Wildcards
 
 
-def score_of(run):
-    return f"results/score_{run}.json"
-
-
 def unless_merged(function):
     """An input of a score that one from elsewhere does without."""
 
@@ -21,19 +17,19 @@ def unless_merged(function):
 @functools.cache
 def is_merged(run):
     """Whether a run's score comes from elsewhere and is what its name says. Warns of one that is not."""
-    if not Path(score_of(run)).is_file() or Path(f"results/runs/{run}/files.json").is_file():
+    if not Path(score_file(run)).is_file() or Path(f"results/runs/{run}/files.json").is_file():
         return False
-    difference = what_differs(score_of(run), get_score_params(run), code_counts=code_counts())
+    difference = what_differs(score_file(run), get_score_params(run), code_counts=code_counts())
     if difference is not None and workflow.is_main_process:
-        print(f"warning: {score_of(run)}: {difference}; the run is made again", file=sys.stderr)
+        print(f"warning: {score_file(run)}: {difference}; the run is made again", file=sys.stderr)
     return difference is None
 
 
 @functools.cache
 def is_finished(run):
     """Whether a run's score is there and is what its name says."""
-    return Path(score_of(run)).is_file() and not is_stale(
-        score_of(run), get_score_params(run), code_counts=code_counts()
+    return Path(score_file(run)).is_file() and not is_stale(
+        score_file(run), get_score_params(run), code_counts=code_counts()
     )
 
 

@@ -1,7 +1,7 @@
 # What each target was made from decides whether it is made again, beside what Snakemake remembers: a rule with a hash
 # of its code has one more input, which is new when the target's record has other parameters than the rule has now.
 from arcfold.jobs.locks import remove_stale_lock
-from arcfold.jobs.records import CODE, settle
+from arcfold.jobs.records import CODE, is_stale, settle
 from arcfold.jobs.request import plain_value
 
 

@@ -24,7 +24,7 @@ def get_seeds_of_run(wildcards):
 def get_hashes_of_seeds(wildcards):
     """By run the hashes of the scores of other seeds, which a page reads and does not ask for."""
     (configuration,) = get_seeds_of_run(wildcards)["configurations"]
-    return {run: hash_of_file(score_of(run)) for run in configuration["runs"][1:]}
+    return {run: hash_of_file(score_file(run)) for run in configuration["runs"][1:]}
 
 
 @of_wildcards

@@ -34,14 +34,14 @@ def get_asked(name):
 
 @of_wildcards
 def get_scores(wildcards):
-    return [score_of(run) for run in get_asked(wildcards.study)]
+    return [score_file(run) for run in get_asked(wildcards.study)]
 
 
 @functools.cache
 def get_finished_scores(name):
     """The hashes of the scores that a comparison reads and does not ask for, by the run."""
     taken = [run for run in get_study(name).runs if run not in get_asked(name)]
-    return {run: hash_of_file(score_of(run)) for run in taken if is_finished(run)}
+    return {run: hash_of_file(score_file(run)) for run in taken if is_finished(run)}
 
 
 @of_wildcards

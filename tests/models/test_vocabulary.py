@@ -425,7 +425,7 @@ def test_missing_weights_of_a_folder_are_named_before_anything_runs(tmp_path):
     status, said, lines = snakemake(tmp_path, models, "results/models/near.json", "--dry-run")
     assert (status, len(lines)) == (1, 1), said
     (line,) = lines
-    assert "models/near: no config.json, expected a model folder with config.json, tokenizer.json" in line
+    assert f"models/near: no such folder, neither in {tmp_path} nor in {ROOT}" in line
     assert "hf download ORGANISATION/NAME --revision COMMIT --local-dir models/near" in line
 
 

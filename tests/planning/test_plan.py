@@ -12,7 +12,7 @@ from arcfold.arc.text import codec_with_own_ids
 from arcfold.jobs.files import InputError, check_schema, read_json
 from arcfold.models.sizes import ModelSize
 from arcfold.models.weights import read_header
-from arcfold.planning.costs import fold_seconds, prompt_bytes, search_seconds, training_bytes, training_flops
+from arcfold.planning.costs import fold_seconds, prompt_bytes, prompt_seconds, training_bytes, training_flops
 from arcfold.planning.plan import Machine, Subject, check_disk, make_plan, plan_lines, span
 from arcfold.planning.rates import PromptRates, Rates
 from arcfold.planning.work import PromptWork, TrainingWork
@@ -120,7 +120,8 @@ def test_seconds_grow_with_what_they_are_of():
     )
     # four times as deep: half of the threshold's square root
     prompts = PromptWork(1, 8, 0, 0, 100.0, 10)
-    assert search_seconds(prompts, 0.0, 0.17 / 4, rates) == pytest.approx(2 * search_seconds(prompts, 0.0, 0.17, rates))
+    slow, fast = (prompt_seconds(prompts, 0.0, p, rates.search, rates.min_prob) for p in (0.17 / 4, 0.17))
+    assert slow == pytest.approx(2 * fast)
     # 4 a frozen parameter and token, 6 a trained one, and attention's causal half of 14
     low, full = size.trained(2, ["q_proj"])
     expected = 10 * (4 * (size.in_layers + 16 * 320) + 6 * low + 2 * full) + 7 * 100 * 320 * 12

@@ -11,6 +11,7 @@ from arcfold.comparisons import statistics
 from arcfold.comparisons.scores import check_same_tasks
 from arcfold.comparisons.words import sentence
 from arcfold.jobs.files import InputError
+from arcfold.runs.runs import score_file
 from arcfold.runs.timeline import held_seconds
 from arcfold.runs.versions import MIXED
 
@@ -34,11 +35,11 @@ def compare(study: Mapping[str, Any], scores: Mapping[str, Score], missing: Sequ
     groups = {name: of_runs for name, of_runs in groups.items() if of_runs}
     if not groups:
         raise InputError(f"comparison {study['name']}: no score is finished, expected one at least")
-    files = {file_of(run): score for of_runs in groups.values() for run, score in of_runs.items()}
+    files = {score_file(run): score for of_runs in groups.values() for run, score in of_runs.items()}
     check_same_tasks(files)
     first = next(iter(files.values()))
     ids = list(first["tasks"])
-    base = _settings(next(iter(groups.get(study["base"], next(iter(groups.values()))).values())))
+    base = flat_settings(next(iter(groups.get(study["base"], next(iter(groups.values()))).values())))
     pairs = [pair for pair in study["pairs"] if all(name in groups for name in pair)]
     return {
         "study": study["name"],
@@ -62,16 +63,12 @@ def compare(study: Mapping[str, Any], scores: Mapping[str, Score], missing: Sequ
     }
 
 
-def file_of(run: str) -> str:
-    return f"results/score_{run}.json"
-
-
 def _configuration(
     name: str, of_runs: Mapping[str, Score], base: Mapping[str, Any], ids: Sequence[str]
 ) -> dict[str, Any]:
     runs = [_run(run, score) for run, score in of_runs.items()]
     scores = list(of_runs.values())
-    own = _settings(scores[0])
+    own = flat_settings(scores[0])
     outputs = np.array([len(scores[0]["tasks"][task_id]["outputs"]) for task_id in ids], dtype=float)
     shares = _shares(scores, ids)
     # of other kinds of runs most settings are not known, or their members'
@@ -112,7 +109,7 @@ def _run(name: str, score: Score) -> dict[str, Any]:
     return {
         "run": name,
         "seed": made["run"].get("seed"),
-        "file": file_of(name),
+        "file": score_file(name),
         **{key: score[key] for key in ("score", "score_outputs")},
         **{key: score.get(key) for key in ("oracle", "n_fallback")},
         "complete": score["complete"],
@@ -215,7 +212,7 @@ def _group(
     }
 
 
-def _settings(score: Score) -> dict[str, Any]:
+def flat_settings(score: Score) -> dict[str, Any]:
     """What a run was made with, but its name and seed: `training.rank` and the like, `folds`, `model`, `dataset`."""
     run = score["provenance"]["run"]
     flat = {key: run[key] for key in ("dataset", "folds", "model", "submission") if key in run}

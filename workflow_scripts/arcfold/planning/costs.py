@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from arcfold.models.sizes import BYTES, ModelSize
-from arcfold.planning.rates import Rates
+from arcfold.planning.rates import PromptRates, Rates
 from arcfold.planning.work import PromptWork, TrainingWork
 
 CANDIDATES = 3.0
@@ -67,15 +67,9 @@ def training_seconds(work: TrainingWork, flops: float, rates: Rates) -> float:
     return rates.first_step_seconds + work.steps * rates.step_seconds + flops / rates.training_flops
 
 
-def search_seconds(work: PromptWork, flops: float, min_prob: float, rates: Rates) -> float:
-    of = rates.search
-    breadth = (rates.min_prob / min_prob) ** BREADTH
-    return of.job_seconds + flops / of.flops + work.reply_tokens * of.reply_token_seconds * breadth
-
-
-def rescoring_seconds(work: PromptWork, flops: float, min_prob: float, rates: Rates) -> float:
-    of = rates.rescoring
-    breadth = (rates.min_prob / min_prob) ** BREADTH
+def prompt_seconds(work: PromptWork, flops: float, min_prob: float, of: PromptRates, measured_at: float) -> float:
+    """Of a search or rescoring, by the rates of one; measured_at: the threshold that they were measured at."""
+    breadth = (measured_at / min_prob) ** BREADTH
     return of.job_seconds + flops / of.flops + work.reply_tokens * of.reply_token_seconds * breadth
 
 
@@ -85,8 +79,10 @@ def fold_seconds(work: FoldWork, size: ModelSize, settings: Mapping[str, Any], r
     flops = training_flops(work.training, size, training["rank"], training["targets"])
     return FoldSeconds(
         training_seconds(work.training, flops, rates),
-        search_seconds(work.search, prompt_flops(work.search, size), min_prob, rates),
-        rescoring_seconds(work.rescoring, prompt_flops(work.rescoring, size), min_prob, rates),
+        *(
+            prompt_seconds(each, prompt_flops(each, size), min_prob, of, rates.min_prob)
+            for each, of in ((work.search, rates.search), (work.rescoring, rates.rescoring))
+        ),
     )
 
 
@@ -104,15 +100,10 @@ def fixed_bytes(size: ModelSize, settings: Mapping[str, Any], number_type: str, 
 
 
 def activation_bytes(size: ModelSize, number_type: str) -> float:
-    """Bytes that one token of a training's forward pass leaves for the backward one, counted.
-
-    Of each block the inputs of its norms, of its layers and of attention, and the two halves of the gated layer; at the
+    """Bytes that one token of a training's forward pass leaves for the backward one: those of the blocks, and at the
     end the logits in float32, and their gradient.
     """
-    number = BYTES[number_type]
-    inner = size.linear["up_proj"][1]
-    block = 4 * size.hidden + 2 * size.attention + 2 * size.keys + 3 * inner
-    return size.layers * block * number + size.vocabulary * 8
+    return size.activations * BYTES[number_type] + size.vocabulary * 8
 
 
 def training_bytes(

@@ -17,6 +17,7 @@ from typing import Any
 from arcfold.arc.selection import ATTEMPTS, METHODS, Candidate, ranked
 from arcfold.arc.tasks import Grid, Task
 from arcfold.arc.views import SYMMETRIES
+from arcfold.runs.predictions import as_grid
 
 SHOWN = 10
 """Candidates of a test input that a page has in full, over all its runs."""
@@ -96,7 +97,7 @@ class Findings:
                 _symmetries(entry["scoring_views"]),
             )
             for output, made in zip(known.outputs, entry["test"], strict=True):
-                candidates = {self._one_of(_grid(each["grid"])): each for each in made["candidates"]}
+                candidates = {self._one_of(as_grid(each["grid"])): each for each in made["candidates"]}
                 output.counts[run] = len(candidates)
                 in_order = ranked([_candidate(grid, each) for grid, each in candidates.items()], method)
                 for rank, candidate in enumerate(in_order, start=1):
@@ -118,10 +119,6 @@ class Findings:
     def _one_of(self, grid: Grid) -> Grid:
         """The same object for equal grids: a hundred runs find most of them again and again."""
         return self._grids.setdefault(grid, grid)
-
-
-def _grid(rows: Sequence[Sequence[int]]) -> Grid:
-    return tuple(tuple(row) for row in rows)
 
 
 def _candidate(grid: Grid, entry: Mapping[str, Any]) -> Candidate:

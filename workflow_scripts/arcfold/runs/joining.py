@@ -13,12 +13,12 @@ from typing import Any
 
 from arcfold.arc.candidate_files import check_outputs
 from arcfold.arc.folds import read_folds
-from arcfold.arc.tasks import read_tasks
+from arcfold.arc.tasks import Grid, read_tasks
 from arcfold.jobs.files import InputError, read_json
 from arcfold.jobs.holes import refuse_holes
+from arcfold.runs.predictions import as_grid
 
 Entry = Mapping[str, Any]
-Grid = tuple[tuple[int, ...], ...]
 
 
 def read_entries(
@@ -63,7 +63,7 @@ def found_by_others(entries: Sequence[Entry], of: int) -> dict[str, Any]:
     test: list[dict[str, Any]] = []
     for number, own in enumerate(entries[of]["test"]):
         found = _found([entry["test"][number] for entry in entries], offsets)
-        known = {_grid(candidate) for candidate in own["candidates"]}
+        known = {as_grid(candidate["grid"]) for candidate in own["candidates"]}
         output = {
             "candidates": [] if "skipped" in own else _candidates({g: v for g, v in found.items() if g not in known})
         }
@@ -89,9 +89,14 @@ def joined(entries: Sequence[Entry], others: Sequence[Entry], views: Sequence[in
         scores: dict[Grid, list[float]] = {}
         for own, other in zip(outputs, (entry["test"][number] for entry in others), strict=True):
             for candidate in (*own["candidates"], *other["candidates"]):
-                scores.setdefault(_grid(candidate), []).extend(candidate["scored"])
+                scores.setdefault(as_grid(candidate["grid"]), []).extend(candidate["scored"])
         candidates = _candidates(_found(outputs, offsets))
-        test.append({"candidates": [{**each, "scored": scores[_grid(each)]} for each in candidates], **_skipped(first)})
+        test.append(
+            {
+                "candidates": [{**each, "scored": scores[as_grid(each["grid"])]} for each in candidates],
+                **_skipped(first),
+            }
+        )
     return {"scoring_views": [view for entry in entries for view in entry["scoring_views"]], "test": test}
 
 
@@ -106,7 +111,7 @@ def _found(outputs: Sequence[Entry], offsets: Sequence[int]) -> dict[Grid, list[
     for output, offset in zip(outputs, offsets, strict=True):
         for candidate in output["candidates"]:
             views = [{**view, "view": view["view"] + offset} for view in candidate["found"]]
-            found.setdefault(_grid(candidate), []).extend(views)
+            found.setdefault(as_grid(candidate["grid"]), []).extend(views)
     return found
 
 
@@ -118,7 +123,3 @@ def _candidates(found: Mapping[Grid, Sequence[Mapping[str, Any]]]) -> list[dict[
 
 def _skipped(output: Entry) -> dict[str, Any]:
     return {"skipped": output["skipped"]} if "skipped" in output else {}
-
-
-def _grid(candidate: Mapping[str, Any]) -> Grid:
-    return tuple(tuple(row) for row in candidate["grid"])

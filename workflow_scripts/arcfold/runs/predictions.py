@@ -102,7 +102,7 @@ def read_entries(path: str, fold: int, known: Mapping[str, Task]) -> dict[str, A
 def candidates_of(output: Mapping[str, Any]) -> list[Candidate]:
     return [
         Candidate(
-            _as_grid(candidate["grid"]),
+            as_grid(candidate["grid"]),
             tuple(view["log_prob"] for view in candidate["found"]),
             tuple(candidate["scored"]),
         )
@@ -144,5 +144,6 @@ def _refuse(path: str | Path, ids: Sequence[str], what: str, expected: str) -> N
         raise InputError(f"{path}: {', '.join(ids[:NAMED])}{more}: {what}, expected {expected}")
 
 
-def _as_grid(rows: Sequence[Sequence[int]]) -> Grid:
+def as_grid(rows: Sequence[Sequence[int]]) -> Grid:
+    """The grid of a candidate in a file that was checked."""
     return tuple(tuple(row) for row in rows)

@@ -117,6 +117,11 @@ def paths_in(folder: str, stage: str, folds: int) -> list[str]:
     return [f"{folder}/fold-{fold}{'' if stage == 'adapters' else '.json'}" for fold in range(folds)]
 
 
+def score_file(run: str) -> str:
+    """The path of the score of a run of that name."""
+    return f"results/score_{run}.json"
+
+
 def resolve_run(config: Config, name: str, count_tasks: Callable[[str], int]) -> Run:
     """The run of that name. `count_tasks` tells the number of tasks of a dataset.
 
