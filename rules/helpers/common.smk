@@ -80,7 +80,8 @@ def get_run(name):
 @says_its_line
 def get_single_run(name):
     """The run of that name, with adapters of its own."""
-    return runs.resolve_run(config, name, lambda dataset: count_tasks(config, dataset, cache=KNOWN))
+    runs.resolve_run(config, name, lambda dataset: count_tasks(config, dataset, cache=KNOWN))  # refuses an ensemble
+    return get_run(name)
 
 
 def check_layers(who, model, training):
