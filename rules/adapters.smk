@@ -57,8 +57,8 @@ use rule link_folds as link_adapter with:
 # For programs that load no adapter, or none with full matrices.
 rule merge_adapter:
     input:
-        model=lambda wildcards: f"results/models/{get_run(wildcards.run).model}.json",
-        weights=lambda wildcards: get_model_files(get_run(wildcards.run).model),
+        model=lambda wildcards: f"results/models/{get_single_run(wildcards.run).model}.json",
+        weights=lambda wildcards: get_model_files(get_single_run(wildcards.run).model),
         adapter=in_store("adapters", "fold-{fold}"),
     output:
         directory("results/runs/{run}/merged/fold-{fold}"),
@@ -70,8 +70,8 @@ rule merge_adapter:
         mem_mb=get_memory,
         runtime=get_minutes,
     params:
-        base=lambda wildcards: get_model_folder(get_run(wildcards.run).model),
-        loading=lambda wildcards: get_model_loading(get_run(wildcards.run).model),
+        base=lambda wildcards: get_model_folder(get_single_run(wildcards.run).model),
+        loading=lambda wildcards: get_model_loading(get_single_run(wildcards.run).model),
         code=get_code("merge_adapter"),
     message:
         "merging the adapter of fold {wildcards.fold} of {wildcards.run} into its model"

@@ -3,9 +3,9 @@
 
 rule plan_run:
     input:
-        tasks=lambda wildcards: get_challenges_file(get_run(wildcards.run).dataset),
+        tasks=lambda wildcards: get_challenges_file(get_single_run(wildcards.run).dataset),
         folds=in_store("folds", "folds.json"),
-        model=lambda wildcards: f"results/models/{get_run(wildcards.run).model}.json",
+        model=lambda wildcards: f"results/models/{get_single_run(wildcards.run).model}.json",
     output:
         "results/plan_{run}.json",
     log:
@@ -15,10 +15,10 @@ rule plan_run:
     conda:
         "../envs/cpu.yaml"
     params:
-        run=lambda wildcards: get_run(wildcards.run).to_json(),
+        run=lambda wildcards: get_single_run(wildcards.run).to_json(),
         steps=run_steps,
-        base=lambda wildcards: get_model_folder(get_run(wildcards.run).model),
-        loading=lambda wildcards: get_model_loading(get_run(wildcards.run).model),
+        base=lambda wildcards: get_model_folder(get_single_run(wildcards.run).model),
+        loading=lambda wildcards: get_model_loading(get_single_run(wildcards.run).model),
         machine=lambda wildcards: get_machine(),
         code=get_code("plan_run"),
     message:
@@ -30,20 +30,20 @@ rule plan_run:
 # A minute of the config's run.
 use rule gpu_job as calibrate with:
     input:
-        tasks=lambda wildcards: get_challenges_file(get_run(config["run"]).dataset),
-        folds=lambda wildcards: f"{get_run(config['run']).store('folds')}/folds.json",
-        model=lambda wildcards: f"results/models/{get_run(config['run']).model}.json",
-        weights=lambda wildcards: get_model_files(get_run(config["run"]).model),
+        tasks=lambda wildcards: get_challenges_file(get_single_run(config["run"]).dataset),
+        folds=lambda wildcards: f"{get_single_run(config['run']).store('folds')}/folds.json",
+        model=lambda wildcards: f"results/models/{get_single_run(config['run']).model}.json",
+        weights=lambda wildcards: get_model_files(get_single_run(config["run"]).model),
     output:
         "results/calibration.json",
     log:
         "results/logs/calibrate.log",
     params:
         script="calibrate",
-        base=lambda wildcards: get_model_folder(get_run(config["run"]).model),
-        loading=lambda wildcards: get_model_loading(get_run(config["run"]).model),
-        seed=lambda wildcards: get_run(config["run"]).seed,
-        settings=lambda wildcards: get_run(config["run"]).settings,
+        base=lambda wildcards: get_model_folder(get_single_run(config["run"]).model),
+        loading=lambda wildcards: get_model_loading(get_single_run(config["run"]).model),
+        seed=lambda wildcards: get_single_run(config["run"]).seed,
+        settings=lambda wildcards: get_single_run(config["run"]).settings,
         cache_gib=config["cache_gib"],
         at_a_time=lambda wildcards: get_machine()["slots"],
         code=get_code("calibrate"),

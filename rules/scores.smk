@@ -186,7 +186,7 @@ rule archive_run:
     conda:
         "../envs/cpu.yaml"
     params:
-        run=lambda wildcards: get_run(wildcards.run).to_json(),
+        run=lambda wildcards: get_single_run(wildcards.run).to_json(),
         names=lambda wildcards: list(get_archived(wildcards)),
         code=get_code("archive_run"),
     message:

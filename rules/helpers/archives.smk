@@ -3,7 +3,7 @@
 
 def get_archived(wildcards):
     """By its name in the archive the file, or the folder of an adapter."""
-    run = get_run(wildcards.run)
+    run = get_single_run(wildcards.run)
     folder = f"results/runs/{run.name}"
     entry = config["datasets"].get(run.dataset, {})
     solved = "challenges" not in entry or "solutions" in entry

@@ -81,7 +81,8 @@ def get_run(name):
 @says_its_line
 def get_single_run(name):
     """The run of that name, with adapters of its own."""
-    return runs.resolve_run(config, name, lambda dataset: count_tasks(config, dataset, cache=KNOWN))
+    runs.resolve_run(config, name, lambda dataset: count_tasks(config, dataset, cache=KNOWN))  # refuses an ensemble
+    return get_run(name)
 
 
 def check_layers(who, model, training):
@@ -93,6 +94,34 @@ def check_layers(who, model, training):
             raise InputError(f"{who}: settings/training/{key}: {error}") from None
 
 
+def once_for(depends_on):
+    """Makes a function of a run look again only at what depends on something else; a study has hundreds of runs."""
+
+    def made(function):
+        found = {}
+
+        @functools.wraps(function)
+        def kept(run):
+            key = depends_on(run)
+            if key not in found:
+                found[key] = function(run)
+            return found[key]
+
+        return kept
+
+    return made
+
+
+@once_for(lambda run: (run.dataset, run.model, run.settings["training"].get("init")))
+def get_leaks_of(run):
+    return leaks(config, run, cache=KNOWN)
+
+
+@once_for(lambda run: (run.dataset, run.model, run.settings["training"]["longest"], run.settings["search"]["longest"]))
+def check_fit_of(run):
+    check_fit(config, run, get_model_folder(run.model), cache=KNOWN / "fits")
+
+
 @says_its_line
 def get_leaks(name):
     """What a run's base models and adapters have seen of its tasks; refused unless the config allows it.
@@ -102,7 +131,7 @@ def get_leaks(name):
     run = get_run(name)
     found = []
     for member in run.members:
-        found += [leak for leak in leaks(config, member, cache=KNOWN) if leak not in found]
+        found += [leak for leak in get_leaks_of(member) if leak not in found]
     if found and not is_scored(config, run):
         if workflow.is_main_process:
             print(*warnings_of_leaks(found, config["allow_seen"], name), sep="\n", file=sys.stderr)

@@ -24,12 +24,10 @@ def get_dataset_of(name):
     return get_theirs(name)["dataset"] if studies.seedless(config, name) else get_run(name).dataset
 
 
+@functools.cache
 def get_asked(name):
     """The runs whose scores a comparison asks for: all, or none of one that takes what is finished."""
-    study = get_study(name)
-    if study.so_far:
-        return []
-    return studies.resolve_study(config, name).runs
+    return () if get_study(name).so_far else tuple(studies.resolve_study(config, name).runs)
 
 
 @of_wildcards
@@ -40,7 +38,8 @@ def get_scores(wildcards):
 @functools.cache
 def get_finished_scores(name):
     """The hashes of the scores that a comparison reads and does not ask for, by the run."""
-    taken = [run for run in get_study(name).runs if run not in get_asked(name)]
+    asked = {*get_asked(name)}
+    taken = [run for run in get_study(name).runs if run not in asked]
     return {run: hash_of_file(score_file(run)) for run in taken if is_finished(run)}
 
 

@@ -259,3 +259,13 @@ def test_a_sentence_says_what_would_tell(more: dict[str, Any], words: str) -> No
     said = sentence({**pair, **more}, 15)
     assert said.startswith("Whether x is better than y can't be told: −0.4 points (−2.0 to +1.2).")
     assert words in said
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_one_task_is_compared_and_tells_nothing(seeds: int) -> None:
+    right = [score([[True]], seed=seed) for seed in range(seeds)]
+    wrong = [score([[False]], seed=seed, settings=changed("training", "rank", 8)) for seed in range(seeds)]
+    made = compared(base=right, other=wrong)
+    (pair,) = made["pairs"]
+    assert (pair["difference"], pair["interval"], pair["p"], pair["verdict"]) == (-100, [-100, 100], 1, "unclear")
+    assert made["configurations"][0]["score"]["interval"] == [0, 100]
