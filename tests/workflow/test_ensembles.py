@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
+import re
 from typing import Any
 
 import pytest
@@ -28,7 +32,13 @@ SCORE = "results/score_both.json"
 @pytest.fixture(scope="module")
 def joined(done: Workflow, tmp_path_factory: pytest.TempPathFactory) -> Workflow:
     workflow = copied(done, tmp_path_factory.mktemp("joined"))
-    call = workflow(SCORE, "results/score_wide-seed7.json", "results/runs/both/rescored/fold-0.json", runs=RUNS)
+    call = workflow(
+        SCORE,
+        "results/score_both.html",
+        "results/score_wide-seed7.json",
+        "results/runs/both/rescored/fold-0.json",
+        runs=RUNS,
+    )
     assert call.status == 0, call.said
     # what the first member needed was there, and of the second each step is done once
     assert call.jobs["train_adapter"] == 1
@@ -146,3 +156,15 @@ def test_it_is_up_to_date_then_and_what_it_has_not_is_one_line(joined: Workflow)
     assert "Nothing to be done" in joined(SCORE, "-n", runs=RUNS).said
     words = ("run both: an ensemble has no adapters of its own", "those of tiny or wide-seed7")
     refused(joined("results/runs/both/adapters/fold-0", "-n", runs=RUNS), *words)
+
+
+def test_its_page_has_the_candidates_of_all_members(joined: Workflow) -> None:
+    text = joined.path("results/score_both.html").read_text(encoding="utf-8")
+    found = entries(joined, "both", "rescored")
+    for packed in re.findall(r'<script type="application/gzip" id="packed-\d+">(.*?)</script>', text):
+        content = gzip.decompress(base64.b64decode(packed))
+        told = json.loads(content[4 : 4 + int.from_bytes(content[:4], "little")])
+        for test, output in zip(told["test"], found[told["id"]]["test"], strict=True):
+            assert test["counts"] == {"0": len(output["candidates"])}
+            # a value for each view of each member
+            assert {(searched, scored) for *_, searched, scored in test["findings"]} == {(2 + 3, 2 + 4)}

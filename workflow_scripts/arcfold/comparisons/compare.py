@@ -37,7 +37,7 @@ def compare(study: Mapping[str, Any], scores: Mapping[str, Score], missing: Sequ
     check_comparable(files)
     first = next(iter(files.values()))
     ids = list(first["tasks"])
-    base = _settings(next(iter(groups.get(study["base"], next(iter(groups.values()))).values())))
+    base = flat_settings(next(iter(groups.get(study["base"], next(iter(groups.values()))).values())))
     pairs = [pair for pair in study["pairs"] if all(name in groups for name in pair)]
     return {
         "study": study["name"],
@@ -70,7 +70,7 @@ def _configuration(
 ) -> dict[str, Any]:
     runs = [_run(run, score) for run, score in of_runs.items()]
     scores = list(of_runs.values())
-    own = _settings(scores[0])
+    own = flat_settings(scores[0])
     outputs = np.array([len(scores[0]["tasks"][task_id]["outputs"]) for task_id in ids], dtype=float)
     shares = _shares(scores, ids)
     # of other kinds of runs most settings are not known, or their members'
@@ -214,7 +214,7 @@ def _group(
     }
 
 
-def _settings(score: Score) -> dict[str, Any]:
+def flat_settings(score: Score) -> dict[str, Any]:
     """What a run was made with, but its name and seed: `training.rank` and the like, `folds`, `model`, `dataset`."""
     run = score["provenance"]["run"]
     flat = {key: run[key] for key in ("dataset", "folds", "model", "submission") if key in run}

@@ -10,6 +10,7 @@ from arcfold.arc.misses import Reason
 from arcfold.arc.pictures import PALETTE
 from arcfold.arc.tasks import Task
 from arcfold.arc.views import SYMMETRIES
+from arcfold.comparisons.compare import flat_settings
 from arcfold.reports.packing import BEND, FINENESS
 
 CORRECT, UNKNOWN = "correct", "wrong"
@@ -63,15 +64,6 @@ def summarize(
 def columns(configurations: Sequence[Mapping[str, Any]]) -> list[str]:
     """The settings in which configurations differ, in the order in which they name them."""
     return list(dict.fromkeys(key for configuration in configurations for key in configuration["settings"]))
-
-
-def flat_settings(score: Mapping[str, Any]) -> dict[str, Any]:
-    """All settings of a run, `training.rank` and the like."""
-    run = score["provenance"]["run"]
-    flat = {key: run[key] for key in ("dataset", "model", "folds", "submission", "ensemble") if key in run}
-    for section, settings in run.get("settings", {}).items():
-        flat |= {f"{section}.{key}": value for key, value in settings.items()}
-    return flat
 
 
 def _run(
