@@ -1,11 +1,13 @@
 # make results/score_8folds.json   any target of the pipeline, with the environment that it needs
 # make test                        every check, as the CI runs them
 # make lint                        the checks without the tests
+# make test-slurm                  the profile for SLURM on a real one of this machine: root, and apt of Debian
 # make test-faults                 kills at 25 moments and full disks, for some 20 minutes
 # make tables                      the tables of README and docs, from docs/measured
 # make verify                      every result against its hash, and what to delete of what is damaged
 # make clean-store                 lists what of results/store no run of the config needs; DELETE=yes deletes it
 # make env                         only the environment; `make clean-env` removes it
+# make wheels                      wheels/: all that `make env` installs, for a machine without a network
 # make lock                        the locks of envs/ anew (ARGS=--upgrade: with newer versions)
 # make sbom                        sbom-cpu.cdx.json: what the environment is made of (CycloneDX)
 # make audit                       whether a locked package has a known vulnerability (asks the network)
@@ -21,6 +23,11 @@ ARGS =
 PYTHON = python3.11 python3 python3.12 python3.13
 DELETE =
 TORCH_INDEX =
+
+# What a user's shell says of other Pythons and other installations would go into this one.
+unexport PYTHONPATH PYTHONHOME PIP_TARGET PIP_PREFIX PIP_ROOT
+export PIP_USER = 0
+export PIP_REQUIRE_VIRTUALENV = 0
 
 ifeq ($(filter cpu gpu,$(ENV)),)
 $(error ENV=$(ENV): expected cpu or gpu)
@@ -62,7 +69,7 @@ ifeq ($(shell cache="$${XDG_CACHE_HOME:-$$HOME/.cache}"; mkdir -p "$$cache" 2>/d
 export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
 endif
 
-.PHONY: help env lint test test-faults tables verify clean-store lock sbom audit clean-env FORCE
+.PHONY: help env wheels lint test test-faults test-slurm tables verify clean-store lock sbom audit clean-env FORCE
 
 help:
 	@sed -n '/^$$/q;s/^# \{0,1\}//p' Makefile
@@ -83,6 +90,11 @@ test-faults: export HF_HUB_OFFLINE = 1
 test-faults: $(DEV)
 	$(RUN)/pytest -m slow tests/workflow/test_faults.py
 
+test-slurm: export HF_HUB_OFFLINE = 1
+test-slurm: $(DEV)
+	sh tests/slurm/slurm.sh install
+	$(RUN)/pytest -m slurm tests/slurm
+
 lint: $(DEV)
 	$(RUN)/ruff check
 	$(RUN)/ruff format --check
@@ -102,6 +114,14 @@ tables: $(READY)
 	$(BIN)/python benchmarks/write_tables.py
 
 env: $(READY)
+
+# torch as its installation takes it, and its hash is looked at there.
+WHEELS = $(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --no-build-isolation --dest wheels
+wheels: $(READY)
+	$(WHEELS) $(TORCH)
+	@sed '/^torch==/,/[^\]$$/d' envs/$(ENV).lock > $(VENV)/but-torch.lock
+	$(WHEELS) --require-hashes $(addprefix --requirement ,envs/pip.lock $(VENV)/but-torch.lock $(wildcard envs/$(ENV).nodeps.lock) envs/dev.lock)
+	$(if $(TORCH_INDEX),,@if $(BRINGS_CUDA); then $(WHEELS) --require-hashes --requirement envs/cuda.lock; fi)
 
 # $(call new_environment,folder,what is said): a Python of its own with the pip and the setuptools of envs/pip.lock
 define new_environment

@@ -261,6 +261,23 @@ def dry_run(records: Records) -> str:
     return table(("folds", "jobs", "processor time", "bare", "ratio", "largest process"), rows)
 
 
+def pages(records: Records) -> str:
+    """Size of the page of a large study, and how soon a browser shows it."""
+    rows = []
+    for name in ("report_page", "report_page_16"):
+        each = records.figures(name)
+        times = each["milliseconds"]
+        rows.append(
+            [
+                f"{each['tasks']} tasks, {each['configurations']} configurations, {each['seeds']} seeds",
+                str(each["views"]),
+                number(each["mib"], 1, " MiB"),
+                *(number(times[key] / 1000, 2, " s") for key in ("first_paint", "whole", "matrix", "task")),
+            ]
+        )
+    return table(("study", "views", "page", "first paint", "all of it", "matrix of tasks", "a task"), rows)
+
+
 def simulated_comparisons(records: Records) -> str:
     """How often each kind of interval holds the truth in simulated runs."""
     head = ["tasks", "what a seed does to all", "seeds", "deviation of seeds", "bootstrap over tasks"]
@@ -286,23 +303,6 @@ def simulated_comparisons(records: Records) -> str:
             for row in records.figures("simulated_comparisons")["rows"]
         ),
     )
-
-
-def pages(records: Records) -> str:
-    """Size of the page of a large study, and how soon a browser shows it."""
-    rows = []
-    for name in ("report_page", "report_page_16"):
-        each = records.figures(name)
-        times = each["milliseconds"]
-        rows.append(
-            [
-                f"{each['tasks']} tasks, {each['configurations']} configurations, {each['seeds']} seeds",
-                str(each["views"]),
-                number(each["mib"], 1, " MiB"),
-                *(number(times[key] / 1000, 2, " s") for key in ("first_paint", "whole", "matrix", "task")),
-            ]
-        )
-    return table(("study", "views", "page", "first paint", "all of it", "matrix of tasks", "a task"), rows)
 
 
 def search(records: Records) -> str:

@@ -9,7 +9,7 @@ use rule worker_job as train_adapter with:
         weights=stage_model_files("adapters"),
         init=get_init,
     output:
-        directory("results/store/adapters/{dataset}/{split}/{key}/fold-{fold}"),
+        **outputs_of_training("results/store/adapters/{dataset}/{split}/{key}/fold-{fold}"),
     log:
         "results/logs/train_adapter/{dataset}/{split}/{key}/fold-{fold}.log",
     params:
@@ -46,12 +46,37 @@ use rule worker_job as pretrain_adapter with:
 
 use rule link_folds as link_adapter with:
     input:
-        file=ancient(in_store("adapters", "fold-{fold}")),
+        file=ancient(adapter_that_stays),
         marker=link_marker("adapters/fold-{fold}"),
     output:
         directory("results/runs/{run}/adapters/fold-{fold}"),
     log:
         "results/logs/link_adapter/{run}/fold-{fold}.log",
+
+
+# For programs that load no adapter, or none with full matrices.
+rule merge_adapter:
+    input:
+        model=lambda wildcards: f"results/models/{get_run(wildcards.run).model}.json",
+        weights=lambda wildcards: get_model_files(get_run(wildcards.run).model),
+        adapter=in_store("adapters", "fold-{fold}"),
+    output:
+        directory("results/runs/{run}/merged/fold-{fold}"),
+    log:
+        "results/logs/merge_adapter/{run}/fold-{fold}.log",
+    conda:
+        "../envs/cpu.yaml"
+    resources:
+        mem_mb=get_memory,
+        runtime=get_minutes,
+    params:
+        base=lambda wildcards: get_model_folder(get_run(wildcards.run).model),
+        loading=lambda wildcards: get_model_loading(get_run(wildcards.run).model),
+        code=get_code("merge_adapter"),
+    message:
+        "merging the adapter of fold {wildcards.fold} of {wildcards.run} into its model"
+    script:
+        "../workflow_scripts/merge_adapter.py"
 
 
 localrules:

@@ -13,6 +13,7 @@ rule describe_model:
     params:
         folder=lambda wildcards: get_model_folder(wildcards.model),
         text_format=lambda wildcards: get_model_entry(wildcards.model)["format"],
+        hub=lambda wildcards: get_place_on_hub(wildcards.model),
         code=get_code("describe_model"),
     message:
         "base model {wildcards.model}"
@@ -29,6 +30,9 @@ rule cut_vocabulary:
         "results/logs/cut_vocabulary/{model}.log",
     conda:
         "../envs/cpu.yaml"
+    resources:
+        mem_mb=get_memory,
+        runtime=get_minutes,
     params:
         source=lambda wildcards: get_model_origin(wildcards.model),
         text_format=lambda wildcards: get_model_entry(wildcards.model)["format"],
@@ -68,6 +72,9 @@ rule make_stock_model:
         "results/logs/make_stock_model/{model}.log",
     conda:
         "../envs/cpu.yaml"
+    resources:
+        mem_mb=get_memory,
+        runtime=get_minutes,
     params:
         source=lambda wildcards: get_model_folder(wildcards.model),
         text_format=lambda wildcards: get_model_entry(wildcards.model)["format"],

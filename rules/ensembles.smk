@@ -3,6 +3,7 @@
 
 rule gather_others:
     input:
+        tasks=get_challenges_of_dataset,
         folds=members_folds("others"),
         candidates=members_paths("others", "candidates"),
     output:
@@ -49,6 +50,7 @@ use rule rescore_candidates as rescore_others with:
 
 rule join_scores:
     input:
+        tasks=get_challenges_of_dataset,
         folds=members_folds("ensembles"),
         own=members_paths("ensembles", "rescored"),
         others=members_others_rescored,

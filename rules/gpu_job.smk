@@ -10,6 +10,8 @@ rule gpu_job:
     threads: config["threads"]
     resources:
         gpu=1,
+        mem_mb=get_memory,
+        runtime=get_minutes,
     params:
         threads=config["threads"],
     script:
@@ -26,6 +28,8 @@ if config["workers"]:
         threads: config["threads"]
         resources:
             gpu=1,
+            mem_mb=get_memory,
+            runtime=get_minutes,
         params:
             threads=config["threads"],
         shell:

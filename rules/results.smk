@@ -20,7 +20,7 @@ rule clean_store:
     conda:
         "../envs/cpu.yaml"
     params:
-        unneeded=lambda wildcards: cleaning.unneeded(config),
+        unneeded=get_unneeded,
     message:
         "what of the store no run needs"
     script:

@@ -5,7 +5,7 @@
 rule link_run:
     input:
         folds=in_store("folds", "folds.json"),
-        adapters=linked_in_store("adapters"),
+        adapters=what_stays(linked_in_store("adapters")),
         candidates=linked_in_store("candidates"),
         rescored=linked_in_store("rescored"),
         marker=failed_marker("results/runs/{run}/files.json"),
@@ -43,6 +43,7 @@ rule select_attempts:
     params:
         settings=run_param("selection"),
         steps=run_steps,
+        leaks=lambda wildcards: get_leaks(wildcards.run),
         code=get_code("select_attempts"),
     message:
         "submission of {wildcards.run}"
@@ -56,7 +57,7 @@ rule score_run:
         folds=unless_merged(in_store("folds", "folds.json")),
         files=unless_merged(get_run_file("files.json")),
         models=unless_merged(get_model_records),
-        adapters=unless_merged(all_in_store("adapters")),
+        adapters=unless_merged(what_stays(all_in_store("adapters"))),
         candidates=unless_merged(all_in_store("candidates")),
         rescored=unless_merged(all_in_store("rescored")),
         scorings=unless_merged(get_other_scorings),
@@ -73,6 +74,8 @@ rule score_run:
     params:
         run=lambda wildcards: get_run(wildcards.run).to_json(),
         steps=run_steps,
+        bases=lambda wildcards: [get_model_folder(model) for model in get_run(wildcards.run).models],
+        loadings=lambda wildcards: [get_model_loading(model) for model in get_run(wildcards.run).models],
         data=lambda wildcards: get_data_source(get_run(wildcards.run).dataset),
         leaks=lambda wildcards: get_leaks(wildcards.run),
         leaderboard=get_leaderboard,
@@ -151,7 +154,7 @@ rule draw_task:
 
 rule draw_timeline:
     input:
-        adapters=all_in_store("adapters"),
+        adapters=what_stays(all_in_store("adapters")),
         candidates=all_in_store("candidates"),
         rescored=get_scorings,
     output:
@@ -170,7 +173,30 @@ rule draw_timeline:
         "../workflow_scripts/draw_timeline.py"
 
 
+# A run as one file, for elsewhere.
+rule archive_run:
+    input:
+        files=archived_files,
+    output:
+        "results/runs/{run}{adapters}.zip",
+    log:
+        "results/logs/archive_run/{run}{adapters}.log",
+    wildcard_constraints:
+        adapters=r"(-with-adapters)?",
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        run=lambda wildcards: get_run(wildcards.run).to_json(),
+        names=lambda wildcards: list(get_archived(wildcards)),
+        code=get_code("archive_run"),
+    message:
+        "archive of {wildcards.run}"
+    script:
+        "../workflow_scripts/archive_run.py"
+
+
 localrules:
+    archive_run,
     link_run,
     select_attempts,
     score_run,

@@ -752,6 +752,39 @@ CASES: list[tuple[str, Break, str]] = [
         "rescored.json: task c: no such task in the run's tasks, expected candidates of its tasks",
     ),
     (
+        "members",
+        put("rescored.json", "tasks/a/test/1", GONE),
+        "rescored.json: task a: 1 test outputs, expected 2, as many as in tasks.json",
+    ),
+    ("members", put("candidates.json", "tasks/a", GONE), "candidates.json: tasks: {} should be non-empty"),
+    ("members", put("folds.json", "folds/0", ["a"]), "folds.json: no task b, expected the tasks of the other members"),
+    (
+        "members",
+        put("rescored.json", "tasks/b/test/0/skipped", "too long"),
+        "task b, test[0]: not searched by every member (too long), expected it of all",
+    ),
+    (
+        "score",
+        put("score.json", "provenance/run", GONE),
+        "score.json: provenance: top level: 'run' is a required property …",
+    ),
+    (
+        "score",
+        put("score.json", "provenance/seconds_of_folds/train_adapter/0/total", "3 s"),
+        "score.json: provenance: seconds_of_folds/train_adapter/0/total: '3 s' is not of type 'number'…",
+    ),
+    (
+        "score",
+        put("score.json", "data/sha256", "1" * 64),
+        "results/score_x…json: scored on mine (mine.json, 3 outputs, …), results/score_x…json on mine …",
+    ),
+    (
+        "score",
+        put("score.json", "tasks/b", GONE),
+        "results/score_x.json: other tasks than in results/score_x-seed1.json, and both name the same data …",
+    ),
+    ("score", put("score.json", "tasks/a/score", 7), "score.json: tasks/a/score: 7 is greater than the maximum of 1"),
+    (
         "submission",
         put("submission.json", "b", GONE),
         "submission.json: b: missing, expected every task of the dataset",

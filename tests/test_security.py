@@ -195,6 +195,6 @@ def test_no_name_of_the_config_means_anything_to_a_page_a_shell_or_a_path(key: s
     for name in HOSTILE:
         (tmp_path / "mine.yaml").write_text(json.dumps({key: {name: {}}}))
         with pytest.raises(InputError) as error:
-            read_config(ROOT / "config.yaml", [tmp_path / "mine.yaml"])
+            read_config([ROOT / "config.yaml"], [tmp_path / "mine.yaml"])
         said = str(error.value).partition("mine.yaml: ")[2]
         assert said.startswith((f"{key}: {name!r}, expected ", f"{name!r} has the character "))

@@ -5,8 +5,8 @@ from arcfold.jobs.job import job
 from arcfold.models.folder import model_record
 
 
-def main(name: str, folder: str, text_format: str, output: str) -> None:
-    write_json(output, model_record(name, folder, text_format), "model")
+def main(name: str, folder: str, text_format: str, hub: dict[str, str], output: str) -> None:
+    write_json(output, model_record(name, folder, text_format) | hub, "model")
 
 
 if "snakemake" in globals():
@@ -15,5 +15,6 @@ if "snakemake" in globals():
             snakemake.wildcards.model,
             snakemake.params.folder,
             snakemake.params.text_format,
+            snakemake.params.hub,
             snakemake.output[0],
         )

@@ -10,7 +10,11 @@ from arcfold.runs.links import link_all
 
 def main(*, folds: str, adapters: list[str], candidates: list[str], rescored: list[str], output: str) -> None:
     targets = {"folds.json": folds}
-    targets |= {f"adapters/fold-{fold}": path for fold, path in enumerate(adapters)}
+    # of an adapter that does not stay there is the report of its training
+    targets |= {
+        f"training/fold-{fold}.json" if path.endswith(".json") else f"adapters/fold-{fold}": path
+        for fold, path in enumerate(adapters)
+    }
     targets |= {f"candidates/fold-{fold}.json": path for fold, path in enumerate(candidates)}
     targets |= {f"rescored/fold-{fold}.json": path for fold, path in enumerate(rescored)}
     holes = {name: hole for name, path in targets.items() if (hole := read_hole(path)) is not None}

@@ -8,11 +8,13 @@ from arcfold.arc.folds import check_partition, read_folds
 from arcfold.arc.misses import misses
 from arcfold.arc.scoring import score_task, total_score
 from arcfold.arc.selection import ranked
-from arcfold.arc.tasks import read_tasks
+from arcfold.arc.tasks import read_tasks, without_solutions
 from arcfold.jobs.files import InputError, read_json, write_json
 from arcfold.jobs.holes import read_hole
 from arcfold.jobs.job import job
 from arcfold.jobs.provenance import hash_inputs, provenance
+from arcfold.planning.subjects import subject_of
+from arcfold.planning.truth import planned_and_true
 from arcfold.runs.fallbacks import fallbacks, summary
 from arcfold.runs.predictions import read_predictions, read_submission
 from arcfold.runs.steps import provenance_of_steps, trainings_of
@@ -25,6 +27,8 @@ def main(
     tasks: str,
     folds: str,
     records: list[str],
+    bases: list[str],
+    loadings: list[dict[str, str]],
     adapters: list[str],
     candidates: list[str],
     rescored: list[str],
@@ -78,10 +82,18 @@ def main(
         "tasks": scores,
         **({} if leaderboard is None else {"leaderboard": leaderboard}),
     }
+    plan: dict[str, Any] = {}
+    if "ensemble" not in run:  # its members have plans of their own
+        model = read_json(records[0], "model")
+        by_id = {task.id: without_solutions(task) for task in all_tasks}
+        tasks_of_folds = [[by_id[task_id] for task_id in ids] for ids in dealt]
+        subject = subject_of(run, tasks_of_folds, model, bases[0], loadings[0])
+        plan = {"plan": planned_and_true(subject, model, adapters, candidates, made_by)}
     made["provenance"] = provenance(
         inputs=hash_inputs(tasks=tasks, folds=folds, submission=submission),
         run=run,
         **({"model": models[0]} if len(models) == 1 else {"models": models}),
+        **plan,
         seconds_of_folds={step: [each["seconds"] for each in folds_of] for step, folds_of in made_by.items()},
         devices_of_folds={step: [each["device"] for each in folds_of] for step, folds_of in made_by.items()},
         peak_host_mib={step: max(each["peak_host_mib"] for each in folds_of) for step, folds_of in made_by.items()},
@@ -108,6 +120,8 @@ if "snakemake" in globals():
             snakemake.input.tasks,
             snakemake.input.folds,
             list(snakemake.input.models),
+            snakemake.params.bases,
+            snakemake.params.loadings,
             snakemake.input.adapters,
             snakemake.input.candidates,
             snakemake.input.rescored,

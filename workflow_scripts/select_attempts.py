@@ -15,13 +15,21 @@ log = logging.getLogger("select_attempts")
 
 
 def main(
-    *, tasks: str, folds: str, rescored: list[str], run: str, settings: dict[str, Any], submission: str, filled: str
+    *,
+    tasks: str,
+    folds: str,
+    rescored: list[str],
+    run: str,
+    settings: dict[str, Any],
+    leaks: list[dict[str, Any]],
+    submission: str,
+    filled: str,
 ) -> None:
     all_tasks = read_tasks(tasks)
     dealt = read_folds(folds)
     check_partition(dealt, [task.id for task in all_tasks], folds)
     found = read_predictions(all_tasks, dealt, rescored)
-    report = fallbacks(found)
+    report = fallbacks(found, leaks)
     if found.n_holes == report["n_outputs"]:
         first = next(hole.said for holes in found.holes.values() for hole in holes.values())
         raise InputError(f"run {run}: not one test input was searched ({first}), expected an answer for one at least")
@@ -50,6 +58,7 @@ if "snakemake" in globals():
             rescored=snakemake.input.rescored,
             run=snakemake.wildcards.run,
             settings=snakemake.params.settings,
+            leaks=snakemake.params.leaks,
             submission=snakemake.output.submission,
             filled=snakemake.output.fallbacks,
         )

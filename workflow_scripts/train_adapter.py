@@ -26,6 +26,7 @@ def main(
     report_to: str,
     log_file: str,
     output: str,
+    report: str | None = None,
 ) -> None:
     watch = Stopwatch()
     # torch is loaded here, where the time counts; the other libraries when it is known which are needed
@@ -48,6 +49,7 @@ def main(
         report_to=report_to,
         log_file=log_file,
         output=output,
+        report_file=report,
         skips=True,
     )
 
@@ -69,5 +71,6 @@ if "snakemake" in globals():
             # no param: a training is not repeated for its curves
             report_to=snakemake.config["report_to"],
             log_file=snakemake.log[0],
-            output=snakemake.output[0],
+            output=snakemake.output.folder,
+            report=snakemake.output.get("report"),
         )

@@ -12,8 +12,8 @@ sys.path.append(str(Path(workflow.basedir) / "workflow_scripts"))
 from arcfold.runs import cleaning, ensembles, runs
 from arcfold.arc.datasets import count_tasks, dataset_identity, dataset_source, load_dataset
 from arcfold.runs.fitting import check_fit
-from arcfold.runs.leakage import check_leaks, leaks, subset_of_adapter
-from arcfold.jobs import checksums
+from arcfold.runs.leakage import check_leaks, is_scored, leaks, subset_of_adapter, warnings_of_leaks
+from arcfold.jobs import checksums, places
 from arcfold.jobs.files import InputError, read_json, says_what_cannot_be_written
 from arcfold.jobs.holes import read_hole, remove_hole
 from arcfold.models.architectures import check_backend
@@ -56,13 +56,13 @@ def says_its_line(function):
 def checked_config():
     """The defaults with the user's files and values over them, which Snakemake would merge in another way."""
     given = workflow.config_settings
-    default = None if given.replace_workflow_config else "config.yaml"
-    return read_config(default, workflow.overwrite_configfiles, given.config_args or [])
+    defaults = [] if given.replace_workflow_config else places.configs()
+    return places.placed(read_config(defaults, workflow.overwrite_configfiles, given.config_args or []))
 
 
 config.clear()
 config.update(checked_config())
-workflow.configfiles.append("config.yaml")  # as `configfile:` does, for --report and --archive
+workflow.configfiles.extend(map(str, places.configs()))  # as `configfile:` does, for --report and --archive
 
 
 @says_its_line
@@ -94,16 +94,30 @@ def check_layers(who, model, training):
 
 @says_its_line
 def get_leaks(name):
-    """What a run's base models and adapters have seen of its tasks; refused unless the config allows it."""
-    of_members = [leaks(config, member, cache=KNOWN) for member in get_run(name).members]
+    """What a run's base models and adapters have seen of its tasks; refused unless the config allows it.
+
+    Without solutions there is no score that it could inflate, so it is only said.
+    """
+    run = get_run(name)
+    of_members = [leaks(config, member, cache=KNOWN) for member in run.members]
     found = [
         leak
         for number, of_member in enumerate(of_members)
         for leak in of_member
         if leak not in sum(of_members[:number], [])
     ]
-    check_leaks(found, config["allow_seen"], name)
+    if found and not is_scored(config, run):
+        if workflow.is_main_process:
+            print(*warnings_of_leaks(found, config["allow_seen"], name), sep="\n", file=sys.stderr)
+    else:
+        check_leaks(found, config["allow_seen"], name)
     return found
+
+
+@says_its_line
+def get_unneeded(wildcards):
+    """What of the store no run needs."""
+    return cleaning.unneeded(config, lambda dataset: count_tasks(config, dataset, cache=KNOWN))
 
 
 @says_its_line

@@ -20,5 +20,7 @@ if workflow.is_main_process:
 onstart:
     jobs = tuple(workflow.dag.needrun_jobs())
     check_folders(output for job in jobs for output in job.output)
+    if workflow.executor_plugin.name == "slurm":
+        watch_slurm()
     if config["workers"]:
         write_job_files(jobs)

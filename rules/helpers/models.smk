@@ -59,6 +59,12 @@ def get_hub(name):
     return {key: entry[key] for key in ("hub", "revision")}
 
 
+def get_place_on_hub(name):
+    """Organisation/name and revision of a model that is used as the hub has it; nothing for any other."""
+    entry = get_model_entry(name)
+    return get_hub(name) if "hub" in entry and not entry.get("cut") else {}
+
+
 def get_model_loading(name):
     """How a base model is loaded: its number type, and whether its weights are quantized."""
     entry = get_model_entry(name)

@@ -36,7 +36,7 @@ def get_archive(wildcards):
         return {}
     if not Path(entry["path"]).is_file():
         raise InputError(
-            f"corpora/{wildcards.corpus}: {entry['path']}: no such file, expected a zip archive of JSON files"
+            f"corpora/{wildcards.corpus}: {places.missing(entry['path'])}, expected a zip archive of JSON files"
             + (f": {entry['origin']}" if "origin" in entry else "")
         )
     return {"archive": entry["path"]}

@@ -229,3 +229,32 @@ def get_init(wildcards):
     """The pretrained adapter that a fold starts from, if any."""
     init = get_settings("adapters", wildcards.key)["training"].get("init")
     return [] if init is None else f"results/adapters/{init}"  # a path, not a list of one
+
+
+def what_stays(adapters):
+    """What stays of adapters when their folds are rescored, and says how they were trained."""
+
+    @of_wildcards
+    def paths(wildcards):
+        return [path if config["keep_adapters"] else f"{path}.json" for path in adapters(wildcards)]
+
+    return paths
+
+
+def outputs_of_training(folder):
+    """A fold's adapter, which may be temporary; what is not comes first, since its record is asked whether it is stale."""
+    if config["keep_adapters"]:
+        return {"folder": directory(folder)}
+    return {"report": f"{folder}.json", "folder": temp(directory(folder))}
+
+
+@of_wildcards
+def adapter_that_stays(wildcards):
+    refuse_temporary(wildcards.run)
+    return in_store("adapters", "fold-{fold}")(wildcards)
+
+
+@says_its_line
+def refuse_temporary(run):
+    if not config["keep_adapters"]:
+        raise InputError(f"run {run}: its adapters do not stay, expected keep_adapters: true in the config")

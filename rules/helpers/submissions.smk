@@ -14,5 +14,7 @@ def get_theirs(name):
     dataset = entry.get("dataset", config["dataset"])
     runs.check_dataset(config, dataset)
     if not Path(entry["submission"]).is_file():
-        raise InputError(f"config: runs/{name}/submission: {entry['submission']}: no such file, expected a submission")
+        raise InputError(
+            f"config: runs/{name}/submission: {places.missing(entry['submission'])}, expected a submission"
+        )
     return {"name": name, "dataset": dataset, "submission": entry["submission"]}

@@ -22,6 +22,9 @@ from shipped import ROOT
 from arcfold.arc.candidate_files import read_candidates
 from arcfold.arc.folds import read_fold
 from arcfold.arc.tasks import read_kaggle, read_tasks
+from arcfold.comparisons.compare import compare
+from arcfold.comparisons.scores import read_score
+from arcfold.comparisons.table import as_csv
 from arcfold.jobs.provenance import hash_inputs, read_provenance
 from arcfold.jobs.request import read_request
 from arcfold.models.base import BaseModel
@@ -29,6 +32,7 @@ from arcfold.models.folder import model_record
 from arcfold.models.vocabulary import cut_vocabulary
 from arcfold.pretraining.corpora import read_archive
 from arcfold.pretraining.shards import pack, read_shard, unpack, write_shard
+from arcfold.runs.joining import found_by_others, joined, read_entries
 from arcfold.runs.predictions import read_rescored, read_submission
 from arcfold.runs.timeline import draw_timeline, held_by_jobs, summary
 
@@ -67,6 +71,55 @@ RESCORED: dict[str, Any] = {
 }
 ATTEMPTS = {"attempt_1": [[7]], "attempt_2": [[1, 2]]}
 SUBMISSION = {"a": [ATTEMPTS, ATTEMPTS], "b": [ATTEMPTS]}
+SCORE: dict[str, Any] = {
+    "score": 75.0,
+    "score_outputs": 66.6667,
+    "oracle": 100.0,
+    "n_tasks": 2,
+    "n_outputs": 3,
+    "n_fallback": 0,
+    "complete": True,
+    "data": {"name": "mine", "source": "mine.json", "sha256": "0" * 64, "n_outputs": 3},
+    "scorer": "5" * 64,
+    "code": "mixed",
+    "steps": {"adapters": "results/store/adapters/mine/1folds-seed0/0123456789ab"},
+    "leakage": [],
+    "failed": [],
+    "folds": [{"fold": 0, "first_loss": 2.0, "last_loss": 1.0, "tokens": 100}],
+    "misses": {
+        "n_outputs": 3,
+        "n_correct": 2,
+        "reasons": {"ranked_later": {"n": 1, "percent": 33.3333}},
+        "by_cells": [{"cells": [1, 25], "n_outputs": 3, "n_correct": 2, "reasons": {}}],
+    },
+    "tasks": {
+        name: {
+            "score": score,
+            "outputs": [
+                {"correct": right, "rank": 1 if right else 3, "n_candidates": 3, "source": "candidates"}
+                | ({} if right else {"reason": "ranked_later"})
+                for right in rights
+            ],
+        }
+        for name, score, rights in (("a", 0.5, (True, False)), ("b", 1.0, (True,)))
+    },
+    "provenance": {
+        "run": {
+            "name": "x",
+            "dataset": "mine",
+            "folds": 1,
+            "seed": 0,
+            "model": "m",
+            "settings": {"training": {"rank": 2}},
+        },
+        "model": {"name": "m", "hash": "5" * 64},
+        "git_commit": None,
+        "versions": {"python": "3.11.7"},
+        "seconds_of_folds": {"train_adapter": [{"wait for a device": 0.5, "total": 3.25}]},
+        "devices_of_folds": {"train_adapter": [{"kind": "cpu"}]},
+        "peak_host_mib": {"train_adapter": 100},
+    },
+}
 JOB: dict[str, Any] = {
     "rule": "make_folds",
     "script": "make_folds.py",
@@ -278,6 +331,28 @@ def read_timeline(folder: Path) -> Any:
     return summary(jobs), draw_timeline("x", jobs)
 
 
+def read_scores(folder: Path) -> str:
+    """A comparison with a score that is whole."""
+    scores = {"x-seed1": read_score(folder / "score.json"), "x": SCORE}
+    study = {"name": "s", "base": "x", "notes": "", "pairs": [["x-seed1", "x"]]}
+    made = compare({**study, "configurations": [{"name": name, "runs": [name]} for name in scores]}, scores, [])
+    return as_csv(made)
+
+
+def read_members(folder: Path) -> Any:
+    """An ensemble with a member that is whole."""
+    tasks, folds = folder / "tasks.json", folder / "folds.json"
+    found, _ = read_entries(folds, [str(folder / "candidates.json")], ["a"], "candidates", tasks)
+    scored, _ = read_entries(folds, [str(folder / "rescored.json")], ["a", "b"], "rescored", tasks)
+    for of in (0, 1):
+        found_by_others([found["a"], CANDIDATES["tasks"]["a"]], of)
+    whole: Any = RESCORED["tasks"]
+    nothing = {
+        task_id: {**entry, "test": [{"candidates": []} for _ in entry["test"]]} for task_id, entry in whole.items()
+    }
+    return [joined([scored[name], whole[name]], [nothing[name]] * 2, [2, 2], f"task {name}") for name in ("a", "b")]
+
+
 def write_task_folder(folder: Path) -> None:
     (folder / "tasks").mkdir()
     _json(**TASKS)(folder / "tasks")
@@ -331,6 +406,12 @@ READERS: dict[str, Reader] = {
         _json(tasks=TASKS, submission=SUBMISSION),
         lambda folder: read_submission(str(folder / "submission.json"), read_tasks(folder / "tasks.json")),
         ("submission.json",),
+    ),
+    "score": Reader(_json(score=SCORE), read_scores, ("score.json",)),
+    "members": Reader(
+        _json(tasks=TASKS, candidates=CANDIDATES, rescored=RESCORED, folds={"seed": 0, "folds": [["a", "b"]]}),
+        read_members,
+        ("folds.json", "rescored.json", "candidates.json"),
     ),
     "job": Reader(_json(job=JOB), lambda folder: read_request(folder / "job.json"), ("job.json",)),
     "corpus of pairs": Reader(

@@ -101,6 +101,8 @@ class Workflow:
         "results/score_tiny.html",
         "results/benchmark/search_tiny.json",
         "results/runs/tiny/pictures/first.svg",
+        "results/runs/tiny/merged/fold-0",
+        "results/runs/tiny-with-adapters.zip",
         "results/runs/hidden_1folds/adapters/fold-0",
         "results/runs/hidden_1folds/candidates/fold-0.json",
         "results/runs/hidden_1folds/submission.json",

@@ -54,7 +54,7 @@ def no_devices_but_pretended_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     (tmp_path / "bin/nvidia-smi").write_text("#!/bin/sh\nexit 9\n")
     (tmp_path / "bin/nvidia-smi").chmod(0o755)
-    monkeypatch.setattr(devices, "_device_files", list)
+    monkeypatch.setattr(devices, "device_files", list)
     monkeypatch.setenv("ARCFOLD_LEASES", str(tmp_path / "leases"))
     monkeypatch.setenv("PYTHONPATH", str(SCRIPTS))
 
@@ -235,7 +235,7 @@ def test_a_lease_of_nothing_hides_every_device(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_device_files_count_where_nvidia_smi_cannot_tell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "_device_files", lambda: ["/dev/nvidia3", "/dev/nvidia5"])
+    monkeypatch.setattr(devices, "device_files", lambda: ["/dev/nvidia3", "/dev/nvidia5"])
     assert devices.visible_devices() == ("0", "1")
 
 

@@ -95,10 +95,10 @@ def test_every_task_of_arc_can_be_named_without_quotes(arc: dict[str, Any], tmp_
     listed = f"[{', '.join(odd)}]"
     path = tmp_path / "mine.yaml"
     path.write_text(f"dataset: {odd[0]}\nsubsets: {{mine: {{of: {listed}, not_in: [quick]}}}}\n")
-    config = read_config(ROOT / "config.yaml", [path], [f"allow_seen={{base-15m: {listed}}}"])
+    config = read_config([ROOT / "config.yaml"], [path], [f"allow_seen={{base-15m: {listed}}}"])
     assert (config["dataset"], config["subsets"]["mine"]["of"]) == (odd[0], odd)
     assert config["allow_seen"] == {"base-15m": odd}
-    assert read_config(ROOT / "config.yaml", [], [f"dataset={odd[-1]}"])["dataset"] == odd[-1]
+    assert read_config([ROOT / "config.yaml"], [], [f"dataset={odd[-1]}"])["dataset"] == odd[-1]
 
 
 def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:

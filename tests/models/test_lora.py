@@ -90,7 +90,7 @@ def test_either_name_stands_for_the_one_matrix_of_tied_embeddings() -> None:
     for name in ("embed_tokens", "lm_head"):
         spec = make_spec(model_of(tied=True), rank=1, alpha=1, rslora=False, targets=("q_proj", name))
         assert spec.full == ("embed_tokens",)
-        assert spec.peft_config("x")["ensure_weight_tying"] is True
+        assert spec.peft_config()["ensure_weight_tying"] is True
     untied = make_spec(model_of(), rank=1, alpha=1, rslora=False, targets=("q_proj", "lm_head"))
     assert untied.full == ("lm_head",)
 
@@ -115,10 +115,47 @@ def test_the_folder_has_three_files_and_no_path(tmp_path: Path) -> None:
     saved(tmp_path / "adapter", model_of())
     assert sorted(path.name for path in (tmp_path / "adapter").iterdir()) == sorted(FILES)
     config = json.loads((tmp_path / "adapter" / CONFIG).read_text())
-    assert config["base_model_name_or_path"] == "tiny"
+    assert config["base_model_name_or_path"] == "tiny@sha256:0123"
     assert config["modules_to_save"] == ["embed_tokens", "lm_head"]
     assert str(tmp_path) not in "".join((tmp_path / "adapter" / name).read_text() for name in (CONFIG, BASE))
     assert json.loads((tmp_path / "adapter" / BASE).read_text()) == BASE_RECORD
+
+
+def test_peft_loads_an_adapter_on_a_model_of_the_hub_by_its_folder_from_a_filled_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+    from peft import AutoPeftModelForCausalLM
+
+    model, revision = model_of(), "0123456789abcdef" * 2 + "01234567"
+    # the hub's cache, as huggingface_hub fills it; an older commit of the same model is there too
+    cached = tmp_path / "hub" / "models--organisation--tiny"
+    model.save_pretrained(cached / "snapshots" / revision)
+    model_of(tied=True).save_pretrained(cached / "snapshots" / ("f" * 40))
+    (cached / "refs").mkdir()
+    (cached / "refs/main").write_text("f" * 40)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    spec, weights = random_adapter(model)
+    (tmp_path / "adapter").mkdir()
+    base = {**BASE_RECORD, "hub": "organisation/tiny", "revision": revision}
+    save_adapter(tmp_path / "adapter", spec, weights, base)
+    loaded = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "adapter", cache_dir=tmp_path / "hub").eval()
+    ids = torch.arange(16)[None]
+    torch.testing.assert_close(loaded(ids).logits, merged_by_hand(model, spec, weights)(ids).logits)
+    assert json.loads((tmp_path / "adapter" / BASE).read_text()) == base
+
+
+def test_peft_asks_no_hub_for_the_name_of_a_local_base(tmp_path: Path) -> None:
+    from peft import AutoPeftModelForCausalLM, PeftModel
+
+    model = model_of()
+    spec, weights = saved(tmp_path / "adapter", model)
+    with pytest.raises(OSError, match="tiny@sha256:0123"):
+        AutoPeftModelForCausalLM.from_pretrained(tmp_path / "adapter")
+    ids = torch.arange(16)[None]
+    expected = merged_by_hand(model, spec, weights)(ids).logits
+    loaded = PeftModel.from_pretrained(copy.deepcopy(model), tmp_path / "adapter").eval()
+    torch.testing.assert_close(loaded(ids).logits, expected)
 
 
 @pytest.mark.parametrize("tied", [False, True])

@@ -71,7 +71,7 @@ def test_every_key_of_the_shipped_config_has_a_sentence():
         ("runs/mine", {"folds": 0}, "runs/mine/folds: 0 "),
         ("runs/8folds/folds", 7, "runs/8folds/folds: 7, expected 8 as the name says"),
         ("runs/theirs", {"submission": "a.json", "folds": 2}, "runs/theirs: "),
-        ("runs/theirs", {"submission": "a.json", "settings": {}}, "expected: submission and dataset, without folds"),
+        ("runs/theirs", {"submission": "a.json", "settings": {}}, "expected submission and dataset, without folds"),
         ("runs/3folds", {"submission": "a.json"}, "runs/3folds: a submission from elsewhere, expected a name without"),
         ("keep_going", "yes", "keep_going: 'yes' is not of type 'boolean'"),
         ("runs/my-run", {"folds": 2}, "runs: 'my-run', expected letters, digits and underscores"),

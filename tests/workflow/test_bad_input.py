@@ -24,7 +24,7 @@ RAGGED = {"bad": {"train": [{"input": [[1, 2], [3]], "output": [[1]]}], "test": 
         (
             "results/score_1folds.json",
             {"models": {"away": {"path": "models/away", "format": "embedded"}}, "model": "away"},
-            ["models/away: no config.json, expected a model folder"],
+            ["models/away: no such folder, expected a model folder"],
         ),
         (
             "results/corpora/far",

@@ -90,3 +90,43 @@ def test_make_works_without_a_home_that_can_be_written(blank: Workflow, tmp_path
     ended = workflow.run([*unprivileged(), *command], without | {"HOME": locked_home})
     assert ended.status == 0, ended.said
     assert ended.jobs["score_run"] == 1
+
+
+def test_a_workflow_that_lies_elsewhere_and_cannot_be_written_makes_the_same_bytes(
+    blank: Workflow, done: Workflow, tmp_path: Path
+) -> None:
+    """The tasks and the model lie beside the Snakefile; results, caches and locks where the user works."""
+    elsewhere, here = copied(blank, tmp_path / "elsewhere"), Workflow(tmp_path / "here")
+    here.folder.mkdir()
+    # what lies over the defaults where the user works, without being asked for
+    here.path("config.yaml").write_text("runs: { mine: { folds: 2 } }\n")
+    for name in ("tiny.yaml", "mine.json"):
+        shutil.copy(elsewhere.path(name), here.folder)
+    elsewhere.path("mine.json").write_text("not read, for there is one here")
+    unwritable(elsewhere.folder)
+    before = sorted(elsewhere.folder.rglob("*"))
+    place = ("-s", str(elsewhere.path("Snakefile")), "--directory", str(here.folder))
+    ended = call(here, SCORE, *place)
+    assert ended.status == 0, ended.said
+    assert sorted(elsewhere.folder.rglob("*")) == before
+    made, expected = here.contents(), done.contents()
+    records = [name for name in made if name.startswith("results/records/")]
+    assert len(records) > 5
+    for name in records:
+        # inputs are named as they were read
+        made[name] = made[name].replace(f"{elsewhere.folder}/", "")
+    assert made == {name: expected[name] for name in made}
+    assert "Nothing to be done" in call(here, SCORE, *place).said
+    assert call(here, "results/runs/mine/folds.json", "-n", *place).jobs == {"link_folds": 1}
+    refused(
+        call(here, "results/score_lost_1folds.json", *place, datasets={"lost": {"tasks": "lost.json"}}),
+        f"datasets/lost/tasks: lost.json: no such file, neither in {here.folder} nor in {elsewhere.folder}",
+    )
+    # a copy of the results is up to date, also with a workflow that lies in a third place
+    shutil.copytree(here.folder / "results", tmp_path / "copy/results", symlinks=True)
+    moved = Workflow(tmp_path / "copy")
+    for name in ("tiny.yaml", "mine.json"):
+        shutil.copy(here.path(name), moved.folder)
+    second = copied(blank, tmp_path / "another")
+    ended = call(moved, SCORE, "-n", "-s", str(second.path("Snakefile")), "--directory", str(moved.folder))
+    assert "Nothing to be done" in ended.said, ended.said

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 from made_models import bigram_model
-from tiny_workflow import copied, refused
+from tiny_workflow import CONFIG, copied, refused
+
+from arcfold.jobs.files import check_schema
 
 INIT = {"training": {"init": "others_r3"}}
 
@@ -63,3 +65,18 @@ def test_an_adapter_is_not_put_on_another_base(ready):
     runs = {"elsewhere": {"folds": 1, "model": "other", "dataset": "one", "settings": INIT}}
     call = ready("results/runs/elsewhere/adapters/fold-0", models=models, runs=runs)
     refused(call, "results/adapters/others_r3: trained on the base bigram with hash", "expected other with hash")
+
+
+def test_without_solutions_a_leak_is_said_and_the_submission_made(copy):
+    models = {"bigram": {**CONFIG["models"]["bigram"], "seen": ["mine"]}}
+    refused(copy("results/score_solved_tiny.json", models=models), "bigram was trained on 2 of its tasks")
+    submission = "results/runs/hidden_1folds/submission.json"
+    call = copy(submission, models=models)
+    assert call.status == 0, call.said
+    assert call.jobs == {"select_attempts": 1}
+    assert "warning: run hidden_1folds: bigram was trained on 1 of its tasks (second); its tasks have no" in call.said
+    report = copy.read("results/runs/hidden_1folds/fallbacks.json")
+    check_schema(report, "fallbacks", "fallbacks")
+    assert report["leakage"] == [
+        {"by": "bigram", "datasets": ["mine"], "tasks": ["second"], "same_as": {"second": ["second"]}}
+    ]

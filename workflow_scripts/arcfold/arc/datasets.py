@@ -23,6 +23,7 @@ from arcfold.arc.tasks import (
 from arcfold.arc.text import codec_with_own_ids
 from arcfold.jobs.files import InputError, hash_of, hash_of_files
 from arcfold.jobs.known import known
+from arcfold.jobs.places import missing
 from arcfold.jobs.sources import hash_of_code
 
 
@@ -98,7 +99,7 @@ def dataset_files(config: Mapping[str, Any], name: str) -> list[str]:
         if key not in entry:
             continue
         if key == "solutions" and not Path(entry[key]).is_file():
-            raise InputError(f"config: datasets/{name}/{key}: {entry[key]}: no such file, expected a JSON file")
+            raise InputError(f"config: datasets/{name}/{key}: {missing(entry[key])}, expected a JSON file")
         try:
             files += task_files(entry[key])
         except InputError as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from arcfold.jobs.files import InputError, kept_while_unchanged, read_json
+from arcfold.jobs.places import missing
 
 Grid = tuple[tuple[int, ...], ...]
 """Rows of colours: 1 to 30 rows of 1 to 30 cells, each 0 to 9, all rows of one length."""
@@ -178,7 +179,7 @@ def task_files(path: str | Path) -> list[str]:
     path = Path(path)
     if not os.path.isdir(path):
         if not os.path.exists(path):
-            raise InputError(f"{path}: no such file, expected a JSON file, or a folder of them")
+            raise InputError(f"{missing(path)}, expected a JSON file, or a folder of them")
         return [str(path)]
     try:
         names = sorted(name for name in os.listdir(path) if not name.startswith("."))

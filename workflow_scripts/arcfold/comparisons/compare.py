@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from arcfold.comparisons import statistics
+from arcfold.comparisons.scores import check_same_tasks
 from arcfold.comparisons.words import sentence
 from arcfold.jobs.files import InputError
 from arcfold.runs.timeline import held_seconds
-from arcfold.runs.versions import MIXED, check_comparable
+from arcfold.runs.versions import MIXED
 
 Score = Mapping[str, Any]
 DIGITS = 4
@@ -25,7 +26,7 @@ def compare(study: Mapping[str, Any], scores: Mapping[str, Score], missing: Sequ
 
     study: `name`, `base`, `notes`, `configurations` (`name` and `runs` of each), `pairs`
     scores: the score file's content of each run that has one, by the run's name; missing: the names of the others
-    Raises InputError for scores of different data, or where there are none of a pair.
+    Raises InputError for scores of different data, and where there is none at all.
     """
     groups = {
         each["name"]: {run: scores[run] for run in each["runs"] if run in scores} for each in study["configurations"]
@@ -34,7 +35,7 @@ def compare(study: Mapping[str, Any], scores: Mapping[str, Score], missing: Sequ
     if not groups:
         raise InputError(f"comparison {study['name']}: no score is finished, expected one at least")
     files = {file_of(run): score for of_runs in groups.values() for run, score in of_runs.items()}
-    check_comparable(files)
+    check_same_tasks(files)
     first = next(iter(files.values()))
     ids = list(first["tasks"])
     base = flat_settings(next(iter(groups.get(study["base"], next(iter(groups.values()))).values())))
@@ -247,7 +248,7 @@ def _warnings(groups: Mapping[str, Mapping[str, Score]]) -> Iterator[str]:
     devices = {
         device.get("name", "CPU")
         for score in ours.values()
-        for of_folds in score["provenance"]["devices_of_folds"].values()
+        for of_folds in score["provenance"].get("devices_of_folds", {}).values()
         for device in of_folds
     }
     if len(devices) > 1:

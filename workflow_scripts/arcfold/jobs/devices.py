@@ -198,7 +198,7 @@ def _pool() -> dict[str, str]:
     cards = _cards()
     if setting is None:
         names = [name for index, (card, parts) in cards.items() for name in (parts or [index])]
-        names = names or [str(index) for index in range(len(_device_files()))]
+        names = names or [str(index) for index in range(len(device_files()))]
     pool: dict[str, str] = {}
     for name in names:
         lock = _lock_name(name, cards)
@@ -241,7 +241,8 @@ def _cards() -> dict[str, tuple[str, list[str]]]:
     return cards
 
 
-def _device_files() -> list[str]:
+def device_files() -> list[str]:
+    """The files of NVIDIA devices, whether or not a driver answers."""
     return glob.glob("/dev/nvidia[0-9]*")
 
 

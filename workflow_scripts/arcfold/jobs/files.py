@@ -180,7 +180,7 @@ def _explained(error: Any) -> str:
     hint = described.get("title", described.get("description"))
     if error.validator == "required":
         hint = described.get("properties", {}).get(_odd_keys(error)[0], {}).get("description", hint)
-    if error.validator in ("pattern", "maxLength", "oneOf", "anyOf") and hint:  # which say nothing to a reader
+    if error.validator in ("pattern", "maxLength", "oneOf", "anyOf", "not") and hint:  # which say nothing to a reader
         return f"{shortened(repr(error.instance), 100)}, expected {hint}"
     remedy = _remedy_of_quotes(error) if error.validator == "type" else ""
     return one_line(error.message) + (f" (expected: {hint}{remedy})" if hint else "")

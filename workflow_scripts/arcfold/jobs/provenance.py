@@ -26,6 +26,7 @@ class Stopwatch:
     def __init__(self) -> None:
         self.started = datetime.now(UTC)
         self._start = self._last = time.perf_counter()
+        self._cpu = time.process_time()
         self.seconds: dict[str, float] = {}
 
     def lap(self, step: str) -> None:
@@ -36,6 +37,13 @@ class Stopwatch:
 
     def total(self) -> float:
         return round(time.perf_counter() - self._start, 3)
+
+    def cpu(self) -> float:
+        """Seconds that the process has computed on the host's cores since then, all threads together.
+
+        On a CPU fewer than threads × total say that others had the machine too.
+        """
+        return round(time.process_time() - self._cpu, 3)
 
 
 def provenance(
@@ -58,6 +66,7 @@ def provenance(
     if watch is not None:
         record["started"] = watch.started.isoformat(timespec="milliseconds")
         record["seconds"] = {**watch.seconds, "total": watch.total()}
+        record["cpu_seconds"] = watch.cpu()
     if settings is not None:
         record["settings"] = dict(settings)
     return record | more

@@ -32,6 +32,7 @@ from arcfold.jobs.files import (
     remove_leftovers,
     write_json,
 )
+from arcfold.jobs.places import unplaced
 from arcfold.jobs.request import plain
 
 RESULTS = Path("results")
@@ -65,7 +66,7 @@ def drop_records(given: Any) -> None:
 
 def write_records(given: Any) -> None:
     """Says of each output of a job what it was made from; given: the object `snakemake` of a script."""
-    params = plain(given.params)
+    params = unplaced(plain(given.params))
     if CODE not in params:
         return
     code = params.pop(CODE)
@@ -101,7 +102,7 @@ def what_differs(output: str, params: Mapping[str, Any], *, code_counts: bool) -
     record = read_record(output)
     if record is None:
         return f"it has no record ({record_path(output)})"
-    now = json.loads(json.dumps(params))
+    now = unplaced(json.loads(json.dumps(params)))
     code = now.pop(CODE, None)
     if record.get("params") != now:
         return _first_difference(record.get("params"), now)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from arcfold.arc.text import FORMATS, Codec
 from arcfold.jobs.files import InputError
-from arcfold.models.folder import CONFIG, check_record, read_config
+from arcfold.models.folder import CONFIG, IDENTITY, check_record, read_config
 
 if TYPE_CHECKING:
     import torch
@@ -64,8 +64,8 @@ class BaseModel:
 
     @property
     def identity(self) -> dict[str, str]:
-        """Name and content hash: what an adapter records of its base."""
-        return {key: self.record[key] for key in ("name", "hash")}
+        """Name and content hash, and where on the hub it is from: what an adapter records of its base."""
+        return {key: self.record[key] for key in IDENTITY if key in self.record}
 
     def check_length(self, longest: int, key: str) -> None:
         """Raises InputError when the config asks for longer sequences than the model has positions.

@@ -9,9 +9,16 @@ from typing import Any
 from arcfold.arc.text import FORMATS, Codec
 from arcfold.jobs.checksums import check_own_sums
 from arcfold.jobs.files import InputError, check_schema, hash_of_file, hash_of_files, read_json
+from arcfold.jobs.places import missing, unplaced
 from arcfold.models.positions import GRID_TOKENS, MODEL_TYPE, rule_of
 from arcfold.models.tokenizer import MODEL_SETTINGS, TOKENIZER, TOKENIZER_SETTINGS, ModelTokenizer
 from arcfold.models.weights import CONFIG, WEIGHTS, WEIGHTS_INDEX, check_weights, weight_files
+
+IDENTITY = ("name", "hash", "hub", "revision")
+"""What is recorded of a base model beside an adapter; the last two of one that is used as the hub has it."""
+
+_WITH_US = "resources/"
+"""Where models lie that come with the workflow."""
 
 
 def model_files(folder: str | Path) -> list[str]:
@@ -26,6 +33,8 @@ def model_files(folder: str | Path) -> list[str]:
         needed += [WEIGHTS_INDEX, *weight_files(folder)]
     else:
         needed.append(WEIGHTS)
+    if not folder.is_dir():
+        raise InputError(f"{missing(folder, 'folder')}, expected a model folder with {', '.join(needed)}")
     for name in needed:
         if not (folder / name).is_file():
             raise InputError(f"{folder}: no {name}, expected a model folder with {', '.join(needed)}")
@@ -58,6 +67,8 @@ def how_to_get(name: str, entry: Mapping[str, Any]) -> str:
     name, entry: of the config's section `models`
     """
     if "path" in entry:
+        if unplaced(entry["path"]).startswith(_WITH_US):
+            return "it comes with the workflow, whose copy here lacks it: copy or clone the workflow as a whole"
         return (
             f"put a model there as the Hugging Face hub has it (hf download ORGANISATION/NAME --revision COMMIT "
             f"--local-dir {entry['path']}), or give its folder as models/{name}/path"

@@ -7,7 +7,8 @@ either of the two names stands for the one matrix that both share (PEFT's `ensur
 so the weights are tied before and after.
 
 A folder holds `adapter_config.json` and `adapter_model.safetensors`, which PEFT reads, and
-`base.json`, the name and the content hash of the base model, which PEFT ignores.
+`base.json`, the name and the content hash of the base model, which PEFT ignores. PEFT loads an
+adapter by its folder alone (`AutoPeftModelForCausalLM`) where the base is a model of the hub.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 
 from arcfold.jobs.files import InputError, check_schema, one_line, read_json, write_json
 from arcfold.models.architectures import EMBEDDINGS
+from arcfold.models.folder import IDENTITY
 from arcfold.models.weights import read_header
 
 CONFIG = "adapter_config.json"
@@ -73,10 +75,9 @@ class LoraSpec:
         """The factor of B·A in the output of an adapted layer."""
         return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
 
-    def peft_config(self, base_name: str) -> dict[str, Any]:
-        """The content of `adapter_config.json`; keys that are not here have PEFT's defaults."""
+    def peft_config(self) -> dict[str, Any]:
+        """`adapter_config.json` but for the base model; keys that are not here have PEFT's defaults."""
         return {
-            "base_model_name_or_path": base_name,
             "bias": "none",
             "ensure_weight_tying": bool(self.tied and self.full),
             "inference_mode": True,
@@ -89,6 +90,16 @@ class LoraSpec:
             "task_type": "CAUSAL_LM",
             "use_rslora": self.rslora,
         }
+
+
+def _place_of(base: Mapping[str, str]) -> dict[str, Any]:
+    """Where PEFT finds the base: on the hub, at its revision, or nowhere.
+
+    The name of a local one is no name that the hub could know: PEFT would load whatever has it there.
+    """
+    if "hub" in base:
+        return {"base_model_name_or_path": base["hub"], "revision": base["revision"]}
+    return {"base_model_name_or_path": f"{base['name']}@sha256:{base['hash']}", "revision": None}
 
 
 def make_spec(
@@ -158,19 +169,22 @@ def embedding(model: nn.Module, name: str) -> tuple[str, Any]:
     return next((path, module) for path, module in model.named_modules() if module is wanted)
 
 
-def save_adapter(folder: Path, spec: LoraSpec, weights: Mapping[str, Tensor], base: Mapping[str, str]) -> None:
+def save_adapter(
+    folder: Path, spec: LoraSpec, weights: Mapping[str, Tensor], base: Mapping[str, str], saved_as: str = "float32"
+) -> None:
     """Writes the three files of an adapter into an existing folder; the bytes depend on the arguments alone.
 
-    `base` has the keys `name` and `hash`. The name is written as it is: pass one without a path.
+    `base` has the keys `name` and `hash`, and `hub` and `revision` if it is a model of the hub. The name is written as
+    it is: pass one without a path. saved_as: the type of the numbers, float32 or bfloat16.
     """
     from safetensors.torch import save_file
 
-    config = json.dumps(spec.peft_config(base["name"]), indent=2, sort_keys=True)
+    config = json.dumps({**spec.peft_config(), **_place_of(base)}, indent=2, sort_keys=True)
     (folder / CONFIG).write_text(config + "\n", encoding="utf-8")
     named = peft_state(spec, weights)
-    tensors = {key: named[key].detach().to("cpu", torch.float32).contiguous() for key in sorted(named)}
+    tensors = {key: named[key].detach().to("cpu", getattr(torch, saved_as)).contiguous() for key in sorted(named)}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-    write_json(folder / BASE, {"name": base["name"], "hash": base["hash"]})
+    write_json(folder / BASE, {key: base[key] for key in IDENTITY if key in base}, "base")
 
 
 def peft_state(spec: LoraSpec, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

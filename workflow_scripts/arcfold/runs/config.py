@@ -1,6 +1,6 @@
 """The config that a workflow goes by: the defaults, the user's files over them, single keys over these, all checked.
 
-    config = read_config("config.yaml", files=["mine.yaml"], assignments=["dataset=00576224", "seed=1"])
+    config = read_config(["config.yaml"], files=["mine.yaml"], assignments=["dataset=00576224", "seed=1"])
 
 Snakemake merges the same files key by key and guesses types; its merge is not used. A fault is said with the
 uppermost file that has its place.
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from arcfold.jobs.files import InputError, PlacedError, check_schema, read_schema
+from arcfold.jobs.places import configs
 from arcfold.jobs.yaml import Plain, meant, parse_yaml, read_yaml
 from arcfold.runs.ensembles import check_ensembles
 from arcfold.runs.layers import laid_over
@@ -38,15 +39,15 @@ class Layer:
 
 
 def read_config(
-    default: str | Path | None, files: Sequence[str | Path] = (), assignments: Sequence[str] = ()
+    defaults: Sequence[str | Path], files: Sequence[str | Path] = (), assignments: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """The checked config. `default` may be None: the files then give all of it.
+    """The checked config. Without `defaults` the files give all of it.
 
     assignments: `key=value` of the command line, the value as in a file
 
     Raises InputError with file, place, what is wrong and what was expected.
     """
-    paths = [*([] if default is None else [default]), *files]
+    paths = [*defaults, *files]
     schema = read_schema("config")
     layers = [_layer(_shown(path), read_yaml(path, _shown(path)), schema) for path in paths]
     if assignments:
@@ -158,7 +159,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--replace-workflow-config", action="store_true")
     given, _ = parser.parse_known_args(arguments)
     try:
-        read_config(None if given.replace_workflow_config else "config.yaml", given.configfile, given.config)
+        read_config([] if given.replace_workflow_config else configs(), given.configfile, given.config)
     except InputError as error:
         sys.exit(f"error: {error}")
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from arcfold.runs.predictions import Predictions
 
 
-def fallbacks(found: Predictions) -> dict[str, Any]:
+def fallbacks(found: Predictions, leaks: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """The content of a run's fallbacks.json.
+
+    leaks: what the base model and the adapter had seen of the run's tasks (`leakage.leaks`)
 
     n_outputs, n_fallback: test inputs, and those answered without a candidate (`selection.two_attempts`)
     complete: whether all test inputs were searched; a search may well have found nothing
@@ -29,6 +31,7 @@ def fallbacks(found: Predictions) -> dict[str, Any]:
         "complete": found.n_holes == 0,
         "failed": [dict(failed) for failed in found.failed],
         "tasks": tasks,
+        "leakage": [dict(leak) for leak in leaks],
     }
 
 

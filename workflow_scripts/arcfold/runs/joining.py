@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from arcfold.arc.candidate_files import check_outputs
 from arcfold.arc.folds import read_folds
+from arcfold.arc.tasks import read_tasks
 from arcfold.jobs.files import InputError, read_json
 from arcfold.jobs.holes import refuse_holes
 
@@ -20,12 +22,14 @@ Grid = tuple[tuple[int, ...], ...]
 
 
 def read_entries(
-    folds: str | Path, files: Sequence[str], wanted: Iterable[str], schema: str
+    folds: str | Path, files: Sequence[str], wanted: Iterable[str], schema: str, tasks: str | Path
 ) -> tuple[dict[str, Entry], list[Any]]:
     """The entries of the wanted tasks in a member's files of its folds, and the contents of the files that have them.
 
-    Raises InputError for a task that is missing, and Hole for a fold whose job failed.
+    tasks: the file that they stand in
+    Raises InputError for a task that is missing, or does not fit, and Hole for a fold whose job failed.
     """
+    known = {task.id: task for task in read_tasks(tasks)}
     fold_of = {task_id: fold for fold, ids in enumerate(read_folds(folds)) for task_id in ids}
     wanted = list(wanted)
     needed = sorted({fold_of[task_id] for task_id in wanted if task_id in fold_of})
@@ -39,6 +43,7 @@ def read_entries(
         if task_id not in contents[fold]["tasks"]:
             raise InputError(f"{files[fold]}: no task {task_id}, expected all of fold {fold}")
         entries[task_id] = contents[fold]["tasks"][task_id]
+        check_outputs(files[fold], task_id, entries[task_id], known, tasks)
     return entries, list(contents.values())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,15 +99,35 @@ def check_leaks(found: Sequence[Mapping[str, Any]], allowed: Mapping[str, Any], 
 
     allowed: the config's allow_seen, for each name "all" or a list of task ids
     """
+    for name, said in _refused(found, allowed):
+        raise InputError(f"run {run}: {said}; to run it all the same, set allow_seen: {{{name}: all}} in the config")
+
+
+def warnings_of_leaks(found: Sequence[Mapping[str, Any]], allowed: Mapping[str, Any], run: str) -> list[str]:
+    """What `check_leaks` would refuse, as lines for a run that has no score which a leak could inflate.
+
+    A contest's test file holds tasks of the training set before the hidden ones take their place.
+    """
+    return [
+        f"warning: run {run}: {said}; its tasks have no solutions, so there is no score that this could inflate"
+        for _, said in _refused(found, allowed)
+    ]
+
+
+def is_scored(config: Mapping[str, Any], run: Run) -> bool:
+    """Whether the outputs of all tasks of a run are known, so that it can have a score."""
+    return all(task.has_solutions for task in load_dataset(config, run.dataset))
+
+
+def _refused(found: Sequence[Mapping[str, Any]], allowed: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What has seen tasks that the config does not allow: its name, and a sentence."""
     for leak in found:
         name = leak["by"]
         known = allowed.get(name, [])
         refused = [] if known == "all" else [task for task in leak["tasks"] if task not in known]
         if refused:
-            raise InputError(
-                f"run {run}: {name} was trained on {len(refused)} of its tasks ({_list(leak, refused[:3])}); "
-                f"to run it all the same, set allow_seen: {{{name}: all}} in the config"
-            )
+            said = f"{name} was trained on {len(refused)} of its tasks ({_list(leak, refused[:3])})"
+            yield name, said
 
 
 def _list(leak: Mapping[str, Any], tasks: Sequence[str]) -> str:

@@ -302,7 +302,7 @@ def _check_runs(config: Config, where: str) -> None:
         kinds = {"submission": "a submission from elsewhere", "ensemble": "an ensemble"}
         if kind := next((said for key, said in kinds.items() if key in entry), None):
             if implied_folds(name) is not None:
-                raise InputError(f"{where}: runs/{name}: {kind}, expected a name without folds")
+                raise PlacedError(where, f"runs/{name}", f"{kind}, expected a name without folds")
             continue
         implied = implied_folds(name)
         if "folds" not in entry and implied is None:
@@ -384,4 +384,8 @@ def _settings(
 ) -> dict[str, dict[str, Any]]:
     """The config's common settings, under those of the model, of the run, and the changes in its name."""
     layers = [each.get("settings", {}) for each in (config, config["models"][model], entry, changes or {})]
-    return {section: settings_of(*(layer.get(section, {}) for layer in layers)) for section in config["settings"]}
+    made = {section: settings_of(*(layer.get(section, {}) for layer in layers)) for section in config["settings"]}
+    if not config.get("keep_adapters", True):
+        # what is removed soon is written small; it is another adapter, and so it has another key
+        made["training"]["saved_as"] = "bfloat16"
+    return made

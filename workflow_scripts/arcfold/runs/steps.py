@@ -10,12 +10,17 @@ from arcfold.jobs.holes import read_hole
 from arcfold.jobs.provenance import read_provenance
 
 
+def report_of(adapter: str) -> str:
+    """The report of an adapter's training: in its folder, or all that is left of one that did not stay."""
+    return adapter if adapter.endswith(".json") else f"{adapter}/training.json"
+
+
 def provenance_of_steps(
     adapters: Sequence[str], candidates: Sequence[str], rescored: Sequence[str]
 ) -> dict[str, list[dict[str, Any]]]:
     """The provenance of each step's files, by the step's rule; holes have none."""
     records = {
-        "train_adapter": {adapter: f"{adapter}/training.json" for adapter in adapters},
+        "train_adapter": {adapter: report_of(adapter) for adapter in adapters},
         "search_candidates": {path: path for path in candidates},
         "rescore_candidates": {path: path for path in rescored},
     }
@@ -41,7 +46,7 @@ def trainings_of(run: Mapping[str, Any], adapters: Sequence[str]) -> list[dict[s
 
 
 def _training_of(fold: int, adapter: str) -> dict[str, Any]:
-    report = None if read_hole(adapter) is not None else read_json(f"{adapter}/training.json", "training")
+    report = None if read_hole(adapter) is not None else read_json(report_of(adapter), "training")
     losses, tokens = (report["losses"], report["tokens"]) if report is not None else ([], 0)
     first, last = (losses[0], losses[-1]) if losses else (None, None)
     return {"fold": fold, "first_loss": first, "last_loss": last, "tokens": tokens}

@@ -161,15 +161,15 @@ def _study(config: Config, name: str, entry: Mapping[str, Any], dataset: str | N
     names = list(dict.fromkeys(names))
     for each in names:
         if len(each) > LONGEST_NAME - len("-seed4294967295"):
-            raise InputError(f"study {name}: {shortened(each)}: {len(each)} letters, expected fewer")
+            raise InputError(f"{shortened(each)}: {len(each)} letters, expected fewer")
     pairs = [(each, base) for each in names if each != base] if entry.get("against_base", True) else []
     for pair in entry.get("pairs", []):
         one, other = (placed(_configuration(config, each)) for each in pair)
         for each, said in zip((one, other), pair, strict=True):
             if each not in names:
-                raise InputError(f"study {name}: pairs: {said} is none of its runs{guess(each, names)}, expected one")
+                raise InputError(f"pairs: {said} is none of its runs{guess(each, names)}, expected one")
         if one == other:
-            raise InputError(f"study {name}: pairs: {pair[0]} and {pair[1]} are one run, expected two")
+            raise InputError(f"pairs: {pair[0]} and {pair[1]} are one run, expected two")
         if (one, other) not in pairs:
             pairs.append((one, other))
     configurations = [

@@ -91,6 +91,7 @@ def _names(target: str, config: Mapping[str, Any]) -> dict[str, list[str]]:
         "corpus": list(config.get("corpora", {})),
         "base": list(config.get("base_models", {})),
         "benchmark": list(config["benchmarks"]),
+        "study": list(config.get("studies", {})),
         "of": ["", *(f"_{run}" for run in [*runs, *config["runs"]])],
     }
 

@@ -27,7 +27,7 @@ def data_version(name: str, source: str, tasks: Sequence[Task]) -> dict[str, Any
 
 def scorer_version() -> str:
     """The field `scorer` of a score: the hash of the code that compares grids and counts."""
-    return hash_of_code(SCRIPTS / "score_run.py")
+    return hash_of_code(SCRIPTS / "arcfold" / "arc" / "scoring.py")
 
 
 def code_version(files: Iterable[str]) -> str:

@@ -45,6 +45,7 @@ def adapt(
     report_to: str = NONE,
     log_file: str,
     output: str,
+    report_file: str | None = None,
     skips: bool = False,
 ) -> None:
     """Trains a LoRA on all demonstrations of the tasks and writes its folder, whole or not at all.
@@ -53,6 +54,7 @@ def adapt(
     settings: the config's section `training`
     inputs: the hash of each input, for the record
     report_to: a logger of transformers', which may write into a folder beside log_file, named like it
+    report_file: where the report is written a second time, for an adapter that does not stay
     skips: whether a task that is too long for a sample is left out, with a note; without it that is an InputError
     """
     base.check_length(settings["longest"], "training/longest")
@@ -83,6 +85,7 @@ def adapt(
                 init=None if init is None else Path(init),
                 backend=choice.backend,
                 reporter=reporter,
+                saved_as=settings.get("saved_as", "float32"),
             )
         watch.lap("training")
         if settings["backend"] == AUTO:
@@ -92,6 +95,8 @@ def adapt(
         measured = report.pop("measured")
         report["provenance"] = provenance(inputs=inputs, watch=watch, settings=settings, training=measured)
         write_json(folder / "training.json", report, "training")
+    if report_file is not None:
+        write_json(report_file, report, "training")
 
 
 def _too_long(tasks: Sequence[Task], base: BaseModel, longest: int) -> dict[str, str]:
@@ -110,7 +115,7 @@ def _warn_if_risen(losses: Sequence[float]) -> None:
 
 def training_settings(settings: Mapping[str, Any], *, seed: int, threads: int) -> TrainingSettings:
     """What of the config's section `training` says how samples are trained on; the rest says what they are."""
-    chosen = {key: value for key, value in settings.items() if key not in {*OF_SAMPLES, "backend", "init"}}
+    chosen = {key: value for key, value in settings.items() if key not in {*OF_SAMPLES, "backend", "init", "saved_as"}}
     return TrainingSettings(**chosen | {"targets": tuple(chosen["targets"])}, seed=seed, threads=threads)
 
 

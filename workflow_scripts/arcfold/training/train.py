@@ -58,6 +58,7 @@ def train_adapter(
     progress: bool = True,
     reporter: Reporter | None = None,
     checkpoint_seconds: float = 120.0,
+    saved_as: str = "float32",
 ) -> dict[str, Any]:
     """Trains a LoRA of a loaded causal language model on samples in the given order; writes it to `folder`.
 
@@ -74,6 +75,7 @@ def train_adapter(
     used instead of those in the settings. It must have been trained on a base of the same hash.
     reporter: is told of every step.
     checkpoint_seconds: least time between two checkpoints.
+    saved_as: the type of the adapter's numbers on disk, float32 or bfloat16.
 
     Returns the training report. All of it but `measured` depends on the arguments and the device
     alone; so does every byte of `adapter_model.safetensors`.
@@ -115,7 +117,7 @@ def train_adapter(
             job.progress.close()
     _check_finite(outcome.weights, schedule.steps, next(base_model.parameters()).dtype)
     folder.mkdir(parents=True, exist_ok=True)
-    save_adapter(folder, spec, outcome.weights, base_record)
+    save_adapter(folder, spec, outcome.weights, base_record, saved_as)
     if saved is not None:
         saved.remove()
     return _report(job, outcome, backend, base_model, base_record, init, time.monotonic() - began)

@@ -163,8 +163,8 @@ def _adapt(base_model: nn.Module, job: Job, recompute: bool) -> Any:
     trl = version("trl")
     if next(base_model.parameters()).device.type == "cpu" and trl.startswith("1.15."):
         raise InputError(f"training/backend: trl {trl} computes its loss on a GPU only, expected backend: packed")
-    config = job.spec.peft_config("")
-    for key in ("base_model_name_or_path", "peft_type", "inference_mode"):  # peft fills these in itself
+    config = job.spec.peft_config()
+    for key in ("peft_type", "inference_mode"):  # peft fills these in itself
         del config[key]
     return get_peft_model(base_model, LoraConfig(**config))
 

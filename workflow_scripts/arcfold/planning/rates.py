@@ -1,0 +1,180 @@
+"""How fast a device computes a model: fitted to what jobs took, kept as a record of the device and the model.
+
+What a job takes is written as a sum of counts, each with a rate:
+
+    training             first step + steps × seconds a step + multiplications / multiplications a second
+    search, rescoring    job + multiplications of the prompts / … + reply tokens × seconds a reply token
+
+The counts are of `work`, so that other settings of the same model follow: rank, epochs, views, longer tasks. A record
+comes from `results/calibration.json`, a minute on the machine at hand, or from the ones that are shipped in
+resources/rates.json; both are the same fit of points like these, one for each job:
+
+    {"training": [{"steps": 80, "flops": 1.2e12, "first_step": 0.4, "later": 21.2, "step_tokens": 900, "peak": 4e8}],
+     "search": [{"flops": 6e10, "reply_tokens": 440.0, "seconds": 1.46}], "rescoring": [...]}
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from arcfold.jobs.files import InputError, read_json
+
+CALIBRATION = Path("results/calibration.json")
+SHIPPED = Path(__file__).resolve().parents[3] / "resources" / "rates.json"
+SIMILAR = 1.5
+"""Factor in parameters up to which the rates of one model stand for another."""
+
+
+@dataclass(frozen=True)
+class PromptRates:
+    """Of a search or a rescoring."""
+
+    job_seconds: float
+    """Of a job in a process that is warm, beside its prompts and replies."""
+    flops: float
+    """Multiplications and additions a second, in prompts."""
+    reply_token_seconds: float
+    """For each token of the replies that are expected."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What is known of a model on a device."""
+
+    device: str
+    memory: int | None
+    """Bytes of the device; None for a CPU."""
+    threads: int
+    model: str
+    parameters: int
+    number_type: str
+    backend: str
+    start_seconds: float
+    """From the start of a worker to its first job's work: libraries, the device, the weights."""
+    first_step_seconds: float
+    step_seconds: float
+    training_flops: float
+    """Multiplications and additions a second of a training."""
+    token_bytes: float
+    """Of the activations of one token of a forward pass, where that was measured on a GPU; else 0."""
+    search: PromptRates
+    min_prob: float
+    """Threshold at which the search was measured."""
+    rescoring: PromptRates
+    script_seconds: float
+    """Of a job that is a small script in a process of its own."""
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Rates:
+        parts = {key: PromptRates(**record[key]) for key in ("search", "rescoring")}
+        return cls(**{key: value for key, value in record.items() if key in cls.__dataclass_fields__} | parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """As a record has it: a measured number has no more than four digits to say."""
+        return {
+            key: {name: _short(number) for name, number in value.items()} if isinstance(value, dict) else _short(value)
+            for key, value in asdict(self).items()
+        }
+
+
+def cpu_name() -> str:
+    """What this machine's CPU calls itself, without marks and clock rates, and whether it has AMX."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        text = ""
+    named = re.search(r"^model name\s*: (.*)$", text, re.M)
+    name = " ".join(re.sub(r"\(R\)|\(TM\)|CPU|@.*$", " ", named[1]).split()) if named else platform.machine()
+    return f"{name} (AMX)" if "amx_tile" in text else name
+
+
+def find_rates(
+    device: str, model: Mapping[str, Any], parameters: int, threads: int, calibration: str | Path = CALIBRATION
+) -> tuple[Rates, str] | None:
+    """The rates of a model on a device, and where they stand; None if there are none.
+
+    model: its name; parameters: its number of parameters. A calibration goes before what is shipped, the model itself
+    before another one of about its size, and so does its own number of threads on a CPU.
+    """
+    found = []
+    for place, path in enumerate((Path(calibration), SHIPPED)):
+        for record in _records(path):
+            rates = Rates.from_json(record)
+            if rates.device != device or not 1 / SIMILAR <= rates.parameters / parameters <= SIMILAR:
+                continue
+            found.append((rates.model != model["name"], rates.threads != threads, place, rates, str(path)))
+    if not found:
+        return None
+    *_, rates, where = min(found, key=lambda each: each[:3])
+    return rates, os.path.relpath(where)
+
+
+def shipped_devices() -> list[str]:
+    """The devices of which rates are shipped."""
+    return sorted({record["device"] for record in _records(SHIPPED)})
+
+
+def _records(path: Path) -> list[Mapping[str, Any]]:
+    if not path.is_file():
+        return []
+    content = read_json(path, "rates")
+    return list(content["rates"])
+
+
+def fit_training(points: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Rates of a training from some: `steps`, `flops` and `later` seconds behind the first step, and `first_step`.
+
+    Raises InputError if there is none with a step behind its first.
+    """
+    used = [point for point in points if point["steps"] > 1 and point["later"] > 0]
+    if not used:
+        raise InputError("rates: no training of two steps or more, expected one to measure")
+    shares = [(point["steps"] - 1) / point["steps"] for point in used]
+    rows = [[(point["steps"] - 1), point["flops"] * share] for point, share in zip(used, shares, strict=True)]
+    step, flop = _fit(rows, [point["later"] for point in used])
+    # a first step does the work of one, too
+    first = [point["first_step"] - step - flop * point["flops"] / point["steps"] for point in used]
+    return {
+        "first_step_seconds": float(np.median(np.maximum(first, 0.0))),
+        "step_seconds": step,
+        "training_flops": 1 / flop if flop else float(max(p["flops"] / p["later"] for p in used)) * 1e3,
+        "token_bytes": max((p["token_bytes"] for p in points if p.get("token_bytes")), default=0.0),
+    }
+
+
+def fit_prompts(points: Sequence[Mapping[str, float]], job_seconds: float) -> PromptRates:
+    """Rates of searches or rescorings: `flops` of the prompts, `reply_tokens`, `seconds` of the work itself."""
+    flop, reply = _fit([[p["flops"], p["reply_tokens"]] for p in points], [p["seconds"] for p in points])
+    fastest = max(p["flops"] / max(p["seconds"], 1e-9) for p in points)
+    return PromptRates(job_seconds, 1 / flop if flop else fastest * 1e3, reply)
+
+
+def _fit(rows: Sequence[Sequence[float]], values: Sequence[float]) -> tuple[float, float]:
+    """Two rates, not negative, whose sums differ least from the values, relative to these.
+
+    One point alone cannot tell two rates apart: its value is then shared evenly.
+    """
+    a = np.array(rows, dtype=float) / np.array(values, dtype=float)[:, None]
+    if len(a) == 1:
+        return float(0.5 / a[0, 0]) if a[0, 0] else 0.0, float(0.5 / a[0, 1]) if a[0, 1] else 0.0
+    scale = np.maximum(a.max(0), 1e-300)
+    scaled, ones = a / scale, np.ones(len(a))
+    found = np.linalg.lstsq(scaled, ones, rcond=None)[0]
+    if (found < 0).any():
+        alone = [float(scaled[:, j] @ ones / max(scaled[:, j] @ scaled[:, j], 1e-300)) for j in (0, 1)]
+        errors = [float(((scaled[:, j] * alone[j] - ones) ** 2).sum()) for j in (0, 1)]
+        best = int(np.argmin(errors))
+        found = np.array([alone[j] if j == best else 0.0 for j in (0, 1)])
+    return float(found[0] / scale[0]), float(found[1] / scale[1])
+
+
+def _short(value: Any) -> Any:
+    return float(f"{value:.4g}") if isinstance(value, float) else value
