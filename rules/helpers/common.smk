@@ -92,6 +92,34 @@ def check_layers(who, model, training):
             raise InputError(f"{who}: settings/training/{key}: {error}") from None
 
 
+def once_for(depends_on):
+    """Makes a function of a run look again only at what depends on something else; a study has hundreds of runs."""
+
+    def made(function):
+        found = {}
+
+        @functools.wraps(function)
+        def kept(run):
+            key = depends_on(run)
+            if key not in found:
+                found[key] = function(run)
+            return found[key]
+
+        return kept
+
+    return made
+
+
+@once_for(lambda run: (run.dataset, run.model, run.settings["training"].get("init")))
+def get_leaks_of(run):
+    return leaks(config, run, cache=KNOWN)
+
+
+@once_for(lambda run: (run.dataset, run.model, run.settings["training"]["longest"], run.settings["search"]["longest"]))
+def check_fit_of(run):
+    check_fit(config, run, get_model_folder(run.model), cache=KNOWN / "fits")
+
+
 @says_its_line
 def get_leaks(name):
     """What a run's base models and adapters have seen of its tasks; refused unless the config allows it.
@@ -99,7 +127,7 @@ def get_leaks(name):
     Without solutions there is no score that it could inflate, so it is only said.
     """
     run = get_run(name)
-    of_members = [leaks(config, member, cache=KNOWN) for member in run.members]
+    of_members = [get_leaks_of(member) for member in run.members]
     found = [
         leak
         for number, of_member in enumerate(of_members)

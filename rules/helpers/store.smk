@@ -30,7 +30,7 @@ def check_run(name):
     """A run whose tasks nothing has seen that it starts from, and that can be trained on and searched."""
     get_leaks(name)
     for member in get_run(name).members:
-        check_fit(config, member, get_model_folder(member.model), cache=KNOWN / "fits")
+        check_fit_of(member)
 
 
 @says_its_line

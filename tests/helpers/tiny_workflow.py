@@ -65,6 +65,29 @@ CONFIG: dict[str, Any] = {
 }
 
 
+STUDIES: dict[str, Any] = {
+    "runs": {
+        "tiny": {"folds": "per_task"},
+        # one adapter for both tasks, a lower threshold, other numbers of views
+        "wide": {"folds": 1, "settings": {"search": {"views": 3, "min_prob": 0.02}, "rescoring": {"views": 4}}},
+        "both": {"ensemble": ["tiny", "wide-seed7"]},
+        "theirs": {"submission": "theirs.json", "leaderboard": 3.5},
+    },
+    "studies": {
+        "mine": {
+            "base": "tiny",
+            "grid": {"min_prob": [0.02]},
+            "runs": ["theirs", "both"],
+            "seeds": [0, 1],
+            "notes": "Why?",
+        },
+        "larger": {"base": "tiny", "grid": [{"min_prob": [0.02, 0.03]}, {"rank": [1]}], "seeds": [0, 1]},
+        "elsewhere": {"base": "tiny", "runs": ["hidden_1folds"], "seeds": [0]},
+    },
+}
+"""Runs and studies that are laid over CONFIG."""
+
+
 def without_outputs(task: Mapping[str, Any]) -> dict[str, Any]:
     return {**task, "test": [{"input": pair["input"]} for pair in task["test"]]}
 

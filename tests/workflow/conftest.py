@@ -9,7 +9,7 @@ import pytest
 import yaml
 from made_models import bigram_model
 from shipped import ROOT
-from tiny_workflow import CONFIG, PARTS, TASKS, Workflow, copied, without_outputs
+from tiny_workflow import CONFIG, PARTS, STUDIES, TASKS, Workflow, copied, without_outputs
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +39,22 @@ def done(blank: Workflow, tmp_path_factory: pytest.TempPathFactory) -> Workflow:
     workflow = copied(blank, tmp_path_factory.mktemp("done"))
     call = workflow(*workflow.TARGETS)
     assert call.status == 0, call.said
+    return workflow
+
+
+@pytest.fixture(scope="session")
+def studied(done: Workflow, tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    """The workflow after the study `mine` of STUDIES, with an ensemble in it: look, don't touch."""
+    workflow = copied(done, tmp_path_factory.mktemp("studied"))
+    shutil.copy(workflow.path("results/runs/tiny/submission.json"), workflow.path("theirs.json"))
+    call = workflow("results/compare_mine.json", **STUDIES)
+    assert call.status == 0, call.said
+    # Seed 0 of the base was there. Each adapter is trained once, whoever needs it: those of tiny-seed1 and, of one fold
+    # each, those of the ensembles' other members.
+    assert call.jobs["train_adapter"] == 2 + 2
+    assert call.jobs["search_candidates"] == call.jobs["rescore_candidates"] == 6 + 2
+    assert call.jobs["rescore_others"] == call.jobs["gather_others"] == 2 * (2 + 1)
+    assert (call.jobs["join_scores"], call.jobs["score_run"], call.jobs["score_submission"]) == (4, 6, 1)
     return workflow
 
 

@@ -2,49 +2,31 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
-import json
-import re
 from typing import Any
 
 import pytest
 import torch
 from reference_search import reply_log_prob
 from shipped import ROOT
-from tiny_workflow import Workflow, copied, refused
+from tiny_workflow import STUDIES, Workflow, copied, refused
 from tokenizers import Tokenizer
 
 from arcfold.arc.views import View
 from arcfold.jobs.files import check_schema
 
 EMBEDDED = Tokenizer.from_file(str(ROOT / "resources/base-15m/tokenizer.json"))
-RUNS: dict[str, Any] = {
-    "tiny": {"folds": "per_task"},
-    # one adapter for both tasks, a lower threshold, other numbers of views
-    "wide": {"folds": 1, "settings": {"search": {"views": 3, "min_prob": 0.02}, "rescoring": {"views": 4}}},
-    "both": {"ensemble": ["tiny", "wide-seed7"]},
-}
-MEMBERS = {"tiny": ("tiny", 2), "wide-seed7": ("wide-seed7", 3)}
-SCORE = "results/score_both.json"
+MEMBERS = ("tiny-seed0", "wide-seed7")
+ENSEMBLE = "both-seed0"
+SCORE = f"results/score_{ENSEMBLE}.json"
 
 
 @pytest.fixture(scope="module")
-def joined(done: Workflow, tmp_path_factory: pytest.TempPathFactory) -> Workflow:
-    workflow = copied(done, tmp_path_factory.mktemp("joined"))
-    call = workflow(
-        SCORE,
-        "results/score_both.html",
-        "results/score_wide-seed7.json",
-        "results/runs/both/rescored/fold-0.json",
-        runs=RUNS,
-    )
+def joined(studied: Workflow, tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    """With the folder of the member that has no score of its own."""
+    workflow = copied(studied, tmp_path_factory.mktemp("joined"))
+    call = workflow("results/score_wide-seed7.json", **STUDIES)
     assert call.status == 0, call.said
-    # what the first member needed was there, and of the second each step is done once
-    assert call.jobs["train_adapter"] == 1
-    assert call.jobs["search_candidates"] == 1
-    assert call.jobs["rescore_candidates"] == 1
-    assert call.jobs["rescore_others"] == 3  # folds of both
+    assert not call.jobs.keys() & {"train_adapter", "search_candidates", "rescore_candidates"}
     return workflow
 
 
@@ -97,7 +79,7 @@ def test_every_candidate_of_a_member_is_scored_by_every_member(joined: Workflow,
     tasks = joined.read("mine.json")
     own = {run: entries(joined, run, "candidates") for run in MEMBERS}
     scored_by = {run: entries(joined, run, "rescored") for run in MEMBERS}
-    together = entries(joined, "both", "rescored")
+    together = entries(joined, ENSEMBLE, "rescored")
     assert together.keys() == tasks.keys()
     found_by_one = 0
     for task_id, entry in together.items():
@@ -129,8 +111,8 @@ def test_every_candidate_of_a_member_is_scored_by_every_member(joined: Workflow,
 
 
 def test_its_submission_has_the_best_two_by_the_mean_over_all_scores(joined: Workflow) -> None:
-    submission = joined.read("results/runs/both/submission.json")
-    for task_id, entry in entries(joined, "both", "rescored").items():
+    submission = joined.read("results/runs/both-seed0/submission.json")
+    for task_id, entry in entries(joined, ENSEMBLE, "rescored").items():
         for test, output in enumerate(entry["test"]):
             means = {as_tuple(c["grid"]): sum(c["scored"]) / 6 for c in output["candidates"]}
             best = sorted(means, key=lambda grid: means[grid], reverse=True)[:2]
@@ -144,27 +126,18 @@ def test_its_score_is_like_that_of_a_run_and_says_whose_steps_it_is_made_of(join
     members = {run: joined.read(f"results/score_{run}.json") for run in MEMBERS}
     assert score["code"] != "mixed"
     assert score["steps"]["wide-seed7/adapters"] == members["wide-seed7"]["steps"]["adapters"]
-    assert [(fold["run"], fold["fold"]) for fold in score["folds"]] == [("tiny", 0), ("tiny", 1), ("wide-seed7", 0)]
+    assert [(fold["run"], fold["fold"]) for fold in score["folds"]] == [
+        ("tiny-seed0", 0),
+        ("tiny-seed0", 1),
+        ("wide-seed7", 0),
+    ]
     assert score["oracle"] >= max(each["oracle"] for each in members.values())
-    assert score["data"] == members["tiny"]["data"]
+    assert score["data"] == members["tiny-seed0"]["data"]
     assert len(score["provenance"]["seconds_of_folds"]["rescore_candidates"]) == 6  # own and others', of three folds
-    folds = joined.read("results/runs/both/folds.json")["folds"]
-    assert folds == joined.read("results/runs/tiny/folds.json")["folds"]
+    folds = joined.read("results/runs/both-seed0/folds.json")["folds"]
+    assert folds == joined.read("results/runs/tiny-seed0/folds.json")["folds"]
 
 
-def test_it_is_up_to_date_then_and_what_it_has_not_is_one_line(joined: Workflow) -> None:
-    assert "Nothing to be done" in joined(SCORE, "-n", runs=RUNS).said
-    words = ("run both: an ensemble has no adapters of its own", "those of tiny or wide-seed7")
-    refused(joined("results/runs/both/adapters/fold-0", "-n", runs=RUNS), *words)
-
-
-def test_its_page_has_the_candidates_of_all_members(joined: Workflow) -> None:
-    text = joined.path("results/score_both.html").read_text(encoding="utf-8")
-    found = entries(joined, "both", "rescored")
-    for packed in re.findall(r'<script type="application/gzip" id="packed-\d+">(.*?)</script>', text):
-        content = gzip.decompress(base64.b64decode(packed))
-        told = json.loads(content[4 : 4 + int.from_bytes(content[:4], "little")])
-        for test, output in zip(told["test"], found[told["id"]]["test"], strict=True):
-            assert test["counts"] == {"0": len(output["candidates"])}
-            # a value for each view of each member
-            assert {(searched, scored) for *_, searched, scored in test["findings"]} == {(2 + 3, 2 + 4)}
+def test_what_it_has_not_is_one_line(joined: Workflow) -> None:
+    words = ("run both-seed0: an ensemble has no adapters of its own", "those of tiny-seed0 or wide-seed7")
+    refused(joined("results/runs/both-seed0/adapters/fold-0", "-n", **STUDIES), *words)

@@ -13,6 +13,7 @@ the base with changes in its name (arcfold.runs.variants), without those that th
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from arcfold.jobs.files import InputError, PlacedError, read_schema, shortened
-from arcfold.runs.names import LONGEST_NAME, Config, datasets, guess, is_run, name_parts, split_dataset
+from arcfold.runs.names import LONGEST_NAME, Config, NameParts, datasets, guess, is_run, name_parts, split_dataset
 from arcfold.runs.runs import check_dataset, settings_of_entry
 from arcfold.runs.variants import Parameter, changed_name, parameter, value_text
 
@@ -125,10 +126,7 @@ def other_seeds(config: Config, run: str, folder: str | Path = "results") -> lis
 def canonical(config: Config, name: str) -> str:
     """The shortest name of a configuration: without changes that its run has anyway."""
     parts = name_parts(config, name)
-    own = settings_of_entry(config, parts.entry)
-    changes = {key: value for key, value in parts.changes.items() if not _is_own(own, parameter(key), value)}
-    entry = parts.entry if parts.dataset is None else f"{parts.dataset}_{parts.entry}"
-    return changed_name(entry, changes)
+    return _named(parts, settings_of_entry(config, parts.entry), parts.changes)
 
 
 def check_studies(config: Config, where: str) -> None:
@@ -144,7 +142,9 @@ def check_studies(config: Config, where: str) -> None:
             for key, values in grid.items():
                 here = f"{place}/grid/{number}/{key}" if several else f"{place}/grid/{key}"
                 _placed(where, here, _check_values, key, values)
-        _placed(where, place, _study, config, name, entry, None, default_seeds()[:1])
+        _placed(where, place, _check_grids, entry)
+        if "pairs" in entry:  # a large grid is spelled out only where it is asked for
+            _placed(where, place, _study, config, name, entry, None, default_seeds()[:1])
 
 
 def _study(config: Config, name: str, entry: Mapping[str, Any], dataset: str | None, seeds: Sequence[int]) -> Study:
@@ -157,8 +157,9 @@ def _study(config: Config, name: str, entry: Mapping[str, Any], dataset: str | N
         return short if dataset is None or own else f"{dataset}_{short}"
 
     base = placed(entry["base"])
-    names = [base, *(placed(run) for run in _of_grids(config, entry)), *(placed(run) for run in entry.get("runs", []))]
-    names = list(dict.fromkeys(names))
+    front = base.removesuffix(canonical(config, entry["base"]))
+    of_grids = (f"{front}{run}" for run in _of_grids(config, entry))
+    names = list(dict.fromkeys([base, *of_grids, *(placed(run) for run in entry.get("runs", []))]))
     for each in names:
         if len(each) > LONGEST_NAME - len("-seed4294967295"):
             raise InputError(f"{shortened(each)}: {len(each)} letters, expected fewer")
@@ -210,26 +211,31 @@ def _grids(entry: Mapping[str, Any]) -> list[Mapping[str, Sequence[Any]]]:
 
 
 def _of_grids(config: Config, entry: Mapping[str, Any]) -> Iterable[str]:
-    """The names of all combinations of all grids."""
-    grids = _grids(entry)
+    """The shortest names of all combinations of all grids."""
     parts = name_parts(config, entry["base"])
-    base = parts.entry if parts.dataset is None else f"{parts.dataset}_{parts.entry}"
-    total = sum(_size(grid) for grid in grids)
+    own = settings_of_entry(config, parts.entry)
+    for grid in _grids(entry):
+        keys = [parameter(key).name for key in grid]
+        for values in itertools.product(*grid.values()):
+            yield _named(parts, own, {**parts.changes, **dict(zip(keys, values, strict=True))})
+
+
+def _named(parts: NameParts, own: Mapping[str, Any], changes: Mapping[str, Any]) -> str:
+    """The name of an entry with those of the changes that it has not anyway. own: its `folds` and `settings`"""
+    left = {key: value for key, value in changes.items() if not _is_own(own, parameter(key), value)}
+    return changed_name(parts.entry if parts.dataset is None else f"{parts.dataset}_{parts.entry}", left)
+
+
+def _check_grids(entry: Mapping[str, Any]) -> None:
+    """Raises InputError for more combinations than anybody could mean, and for a parameter that stands twice."""
+    grids = _grids(entry)
+    total = sum(math.prod(map(len, grid.values())) for grid in grids)
     if total > MOST_CONFIGURATIONS:
         raise InputError(f"grid: {total} combinations, expected at most {MOST_CONFIGURATIONS}")
     for grid in grids:
         keys = [parameter(key).name for key in grid]
         if len(set(keys)) < len(keys):
             raise InputError(f"grid: {', '.join(grid)}: a parameter stands twice, expected it once")
-        for values in itertools.product(*grid.values()):
-            yield changed_name(base, {**parts.changes, **dict(zip(keys, values, strict=True))})
-
-
-def _size(grid: Mapping[str, Sequence[Any]]) -> int:
-    size = 1
-    for values in grid.values():
-        size *= len(values)
-    return size
 
 
 def _check_values(key: str, values: Sequence[Any]) -> None:

@@ -95,6 +95,7 @@ def parameters() -> tuple[Parameter, ...]:
     return tuple(sorted(found, key=lambda each: -len(each.name)))
 
 
+@cache
 def parameter(key: str) -> Parameter:
     """The parameter of a key of a study: `rank`, `training.rank` or `training_rank`.
 
