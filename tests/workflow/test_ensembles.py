@@ -75,6 +75,7 @@ def models(joined: Workflow) -> dict[tuple[str, str], Any]:
     return loaded
 
 
+@pytest.mark.slow
 def test_every_candidate_of_a_member_is_scored_by_every_member(joined: Workflow, models: dict[Any, Any]) -> None:
     tasks = joined.read("mine.json")
     own = {run: entries(joined, run, "candidates") for run in MEMBERS}
@@ -110,6 +111,7 @@ def test_every_candidate_of_a_member_is_scored_by_every_member(joined: Workflow,
     assert found_by_one > 2
 
 
+@pytest.mark.slow
 def test_its_submission_has_the_best_two_by_the_mean_over_all_scores(joined: Workflow) -> None:
     submission = joined.read("results/runs/both-seed0/submission.json")
     for task_id, entry in entries(joined, ENSEMBLE, "rescored").items():
@@ -120,6 +122,7 @@ def test_its_submission_has_the_best_two_by_the_mean_over_all_scores(joined: Wor
             assert [as_tuple(attempts["attempt_1"]), as_tuple(attempts["attempt_2"])] == best
 
 
+@pytest.mark.slow
 def test_its_score_is_like_that_of_a_run_and_says_whose_steps_it_is_made_of(joined: Workflow) -> None:
     score = joined.read(SCORE)
     check_schema(score, "score", SCORE)
@@ -138,6 +141,7 @@ def test_its_score_is_like_that_of_a_run_and_says_whose_steps_it_is_made_of(join
     assert folds == joined.read("results/runs/tiny-seed0/folds.json")["folds"]
 
 
+@pytest.mark.slow
 def test_what_it_has_not_is_one_line(joined: Workflow) -> None:
     words = ("run both-seed0: an ensemble has no adapters of its own", "those of tiny-seed0 or wide-seed7")
     refused(joined("results/runs/both-seed0/adapters/fold-0", "-n", **STUDIES), *words)

@@ -58,6 +58,7 @@ def test_the_page_of_a_run_says_what_its_score_says(done):
     assert "<code>snakemake results/score_tiny.html</code>" in done.path(PAGE).read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_its_results_and_the_command_of_its_page(paged):
     workflow, call = paged
     score = workflow.read("results/score_tiny-seed1.json")
@@ -70,6 +71,7 @@ def test_a_run_ends_with_its_results_and_the_command_of_its_page(paged):
     assert f"{STUDY}.json: report: {STUDY}.html\n" in ending
 
 
+@pytest.mark.slow
 def test_the_page_of_a_study_has_all_its_runs_and_what_each_found(paged):
     workflow, _ = paged
     told, comparison = summary(workflow, f"{STUDY}.html"), workflow.read(f"{STUDY}.json")
@@ -88,6 +90,7 @@ def test_the_page_of_a_study_has_all_its_runs_and_what_each_found(paged):
             assert shown <= {"/".join("".join(map(str, row)) for row in grid) for grid in attempts}
 
 
+@pytest.mark.slow
 def test_the_page_of_an_ensemble_has_the_views_of_all_members(paged):
     workflow, _ = paged
     for task in packed(workflow, f"results/score_{ENSEMBLE}.html").values():
@@ -95,6 +98,7 @@ def test_the_page_of_an_ensemble_has_the_views_of_all_members(paged):
             assert {(searched, scored) for *_, searched, scored in test["findings"]} == {(2 + 3, 2 + 4)}
 
 
+@pytest.mark.slow
 def test_the_page_of_a_run_takes_other_seeds_when_they_are_finished(paged):
     workflow, call = paged
     assert call.jobs["report_run"] == 3  # that of tiny was there, with one seed

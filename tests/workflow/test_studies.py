@@ -29,6 +29,7 @@ def test_shared_steps_are_computed_once(blank: Workflow) -> None:
     assert jobs["score_run"] == 2 * 4
 
 
+@pytest.mark.slow
 def test_a_comparison_has_what_the_scores_say(studied: Workflow) -> None:
     made = studied.read(TARGET)
     check_schema(made, "compare", TARGET)
@@ -61,6 +62,7 @@ def test_a_comparison_has_what_the_scores_say(studied: Workflow) -> None:
     assert "Nothing to be done" in studied(TARGET, "-n", **STUDIES).said
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_compared_without_running_anything(studied: Workflow, tmp_path: Path) -> None:
     workflow = copied(studied, tmp_path)
     workflow.path("results/score_tiny-seed1.json").unlink()
@@ -78,6 +80,7 @@ def test_what_is_finished_is_compared_without_running_anything(studied: Workflow
     assert workflow(target, "-n", **STUDIES).jobs == {"compare_runs": 1}
 
 
+@pytest.mark.slow
 def test_two_runs_are_compared_with_all_their_finished_seeds(studied: Workflow, tmp_path: Path) -> None:
     workflow = copied(studied, tmp_path)
     target = "results/compare_tiny_min_prob0p02--tiny.json"
@@ -94,6 +97,7 @@ def test_two_runs_are_compared_with_all_their_finished_seeds(studied: Workflow, 
         assert made["pairs"][0][key] == pairs[key]
 
 
+@pytest.mark.slow
 def test_finished_scores_of_another_machine_are_taken_as_they_are(studied: Workflow, fresh: Workflow) -> None:
     shutil.copy(studied.path("theirs.json"), fresh.path("theirs.json"))
     for run in OURS:
