@@ -83,6 +83,13 @@ def test_candidates_that_do_not_fit_the_tasks_are_named(study, files):
         find(scores, others, TASKS)
 
 
+def test_a_score_that_is_gone_is_named(study, files):
+    path = f"results/score_{study.names[2]}.json"
+    (files / path).unlink()
+    with pytest.raises(InputError, match=rf"^{path}: no such file, expected the score that was compared; ask for it"):
+        read_scores(study.comparison)
+
+
 def test_a_submission_from_elsewhere_has_its_attempts(study, files):
     theirs = {key: study.scores[study.names[0]][key] for key in ("data", "scorer", "code")}
     score = {

@@ -2,7 +2,7 @@ import pytest
 from made_reports import made_study
 
 from arcfold.arc.misses import Reason
-from arcfold.reports.summary import CORRECT, OUTCOMES, UNKNOWN, flat_settings, laps, outcome_of, summarize
+from arcfold.reports.summary import CORRECT, OUTCOMES, UNKNOWN, laps, outcome_of, summarize
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +44,8 @@ def test_a_wrong_output_of_a_score_that_does_not_say_why_is_wrong():
     assert outcome_of({"correct": True}) == CORRECT
 
 
-def test_settings_are_flat_and_seconds_are_added_over_folds(study):
-    score = study.scores[study.names[0]]
-    flat = flat_settings(score)
+def test_settings_are_flat_and_seconds_are_added_over_folds(summary):
+    flat = summary["configurations"][0]["all_settings"]
     assert flat["training.rank"] == 32
     assert (flat["folds"], flat["dataset"], flat["model"]) == (8, "made_tasks", "base-15m")
     folds = [{"load": 1.0, "work": 2.5, "total": 4.0}, {"load": 0.5, "total": 1.0}]

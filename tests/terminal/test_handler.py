@@ -1,3 +1,4 @@
+import json
 import logging
 import os
 import pty
@@ -11,8 +12,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from made_reports import made_study, made_tasks
 from shipped import ROOT
 
+from arcfold.jobs.files import write_json
 from arcfold.terminal.handler import PLAIN, TableHandler, show_table
 
 SNAKEFILE = f"""
@@ -24,7 +27,7 @@ rule score_run:
     input: expand("adapters/{{fold}}", fold=FOLDS)
     output: "results/score_tiny.json"
     message: "score of tiny"
-    shell: "echo '{{{{\\"score\\": 50.0, \\"oracle\\": 75.0}}}}' > {{output}}"
+    shell: "cp score.json {{output}}"
 rule train_adapter:
     output: "adapters/{{fold}}"
     log: "logs/{{fold}}.log"
@@ -41,6 +44,8 @@ ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 def folder(tmp_path):
     (tmp_path / "Snakefile").write_text(SNAKEFILE)
     (tmp_path / "train.sh").write_text(TRAINS)
+    study = made_study(made_tasks(4, longest=5), 1, 1)
+    write_json(tmp_path / "score.json", study.scores["8folds"], "score")
     return tmp_path
 
 
@@ -95,9 +100,11 @@ def test_a_run_on_a_terminal_is_a_table_and_leaves_a_summary(folder):
     assert "Finished jobid" not in written
     left = after_the_table(written)
     assert re.fullmatch(r"total +4/4 +[\d.]+ s", left[3])
-    assert left[5] == "results/score_tiny.json: 50.0 % (oracle 75.0 %)"
-    assert len(left) == 7
-    log = folder / left[6].removeprefix("log: ")
+    score = json.loads((folder / "score.json").read_text())
+    assert left[5].split() == ["run", "score", "oracle", "device", "time"]
+    assert left[6].split()[:5] == ["8folds", f"{score['score']:.2f}", "%", f"{score['oracle']:.2f}", "%"]
+    assert left[-2] == "report: snakemake results/score_tiny.html"
+    log = folder / left[-1].removeprefix("log: ")
     said = log.read_text()
     assert "Finished jobid" in said
     assert "fold 2 has trained" in said

@@ -33,6 +33,8 @@ def read_scores(comparison: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     scores = {}
     for configuration in comparison["configurations"]:
         for run in configuration["runs"]:
+            if not Path(run["file"]).is_file():
+                raise InputError(f"{run['file']}: no such file, expected the score that was compared; ask for it first")
             checksums.check([run["file"]])
             score = read_json(run["file"], "score")
             ours, theirs = (each["data"] for each in (score, comparison))

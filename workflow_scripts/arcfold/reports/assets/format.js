@@ -24,11 +24,14 @@ export function duration(seconds) {
   return `${Math.floor(whole / 3600)} h ${String(Math.floor((whole % 3600) / 60)).padStart(2, "0")} min`;
 }
 
-/** A tick of a time axis: one unit. */
-export function roughly(seconds) {
-  if (seconds >= 3600) return `${trimmed(seconds / 3600)} h`;
-  if (seconds >= 60) return `${trimmed(seconds / 60)} min`;
-  return `${trimmed(seconds)} s`;
+/** The unit of a time axis that reaches so far: [seconds, name]. */
+export function unitOf(seconds) {
+  return seconds >= 2 * 3600 ? [3600, "h"] : seconds >= 2 * 60 ? [60, "min"] : [1, "s"];
+}
+
+/** A tick of a time axis. */
+export function tick(seconds, [unit, name]) {
+  return `${trimmed(seconds / unit)} ${name}`;
 }
 
 function trimmed(value) {

@@ -3,7 +3,7 @@
 import { around, bars, linear, scatter, ticks } from "./charts.js";
 import { configurations, countOutcomes, isSingle, labelOf, labels, mean, outcomes, summary, tasks } from "./data.js";
 import { el, find, findAll, name, svg } from "./dom.js";
-import { duration, percent, plural, points, roughly } from "./format.js";
+import { duration, percent, plural, points, tick, unitOf } from "./format.js";
 import { shownConfigurations } from "./table.js";
 
 /** Draws what depends on the rows of the table and on the width of the page. */
@@ -165,13 +165,14 @@ function drawCost(shown) {
   const seconds = marks.map((mark) => mark.x);
   const log = Math.max(...seconds) > 6 * Math.min(...seconds);
   const best = frontier(marks);
+  const unit = unitOf(Math.max(...seconds));
   scatter(plot, {
     marks,
     label: "Score against device time",
     x: {
       title: "device time",
-      format: roughly,
-      unit: Math.max(...seconds) >= 7200 ? 3600 : Math.max(...seconds) >= 120 ? 60 : 1,
+      format: (value) => tick(value, unit),
+      unit: unit[0],
       log,
       domain: log ? [Math.min(...seconds) / 1.3, Math.max(...seconds) * 1.5] : around(seconds, 0.12, 1),
     },
