@@ -70,13 +70,6 @@ def wait_for(what: str, seconds: float = 180.0) -> None:
         time.sleep(0.3)
 
 
-def wait_for_node(seconds: float = 60.0) -> None:
-    until = time.monotonic() + seconds
-    while ask("sinfo", "-h", "-p", "gpu", "-o", "%T").strip() != "idle":
-        assert time.monotonic() < until, "the node did not come back"
-        time.sleep(0.3)
-
-
 def queue_is_empty(seconds: float = 60.0) -> bool:
     until = time.monotonic() + seconds
     while ask("squeue", "-h"):
@@ -143,20 +136,33 @@ def test_a_job_that_runs_out_of_memory_says_so_and_is_tried_again_with_more(
     assert all(": out of memory: it had 150M (mem_mb) (SLURM job " in line for line in lines)
 
 
-def test_a_lost_node_is_said_in_one_line_and_the_next_call_completes(
-    workflow: Workflow, expected: dict[str, object]
-) -> None:
-    given, environment = command(workflow, "--retries", "0")
+def lose_the_node(workflow: Workflow, *arguments: str) -> tuple[int, str]:
+    """A call in whose middle the node is lost, with all its jobs."""
+    given, environment = command(workflow, *arguments)
     process = subprocess.Popen(
         given, cwd=workflow.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     wait_for("RUNNING")
+    time.sleep(5)
     ask("scontrol", "update", "nodename=n1", "state=down", "reason=test")
-    said = process.communicate(timeout=300)[0]
+    time.sleep(1)
     # it may be back by itself
     subprocess.run(["scontrol", "update", "nodename=n1", "state=resume"], capture_output=True, check=False)
-    wait_for_node()
-    assert process.returncode == 1, said
+    said = process.communicate(timeout=600)[0]
+    return process.returncode, said
+
+
+def test_slurm_starts_the_jobs_of_a_lost_node_again(workflow: Workflow, expected: dict[str, object]) -> None:
+    status, said = lose_the_node(workflow, "--retries", "0")
+    assert status == 0, said
+    assert workflow.contents() == expected
+
+
+def test_where_it_may_not_a_line_says_so_and_the_next_call_completes(
+    workflow: Workflow, expected: dict[str, object]
+) -> None:
+    status, said = lose_the_node(workflow, "--retries", "0", "--slurm-no-requeue")
+    assert status == 1, said
     assert re.search(r"^error: .*fold-\d.*: node n1 was lost \(SLURM job \d+\)$", said, re.M), said
     assert queue_is_empty()
     ended = call(workflow)
