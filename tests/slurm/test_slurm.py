@@ -43,6 +43,21 @@ def call(workflow: Workflow, *arguments: str) -> Call:
     return workflow.run(*command(workflow, *arguments))
 
 
+def started(workflow: Workflow, *arguments: str) -> subprocess.Popen[str]:
+    """A call that goes on."""
+    given, environment = command(workflow, *arguments)
+    return subprocess.Popen(
+        given,
+        cwd=workflow.folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # a shell's background jobs ignore interrupts, and so would this
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
 def ask(*words: str) -> str:
     return subprocess.run(words, capture_output=True, text=True, check=True).stdout
 
@@ -138,10 +153,7 @@ def test_a_job_that_runs_out_of_memory_says_so_and_is_tried_again_with_more(
 
 def lose_the_node(workflow: Workflow, *arguments: str) -> tuple[int, str]:
     """A call in whose middle the node is lost, with all its jobs."""
-    given, environment = command(workflow, *arguments)
-    process = subprocess.Popen(
-        given, cwd=workflow.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    process = started(workflow, *arguments)
     wait_for("RUNNING")
     time.sleep(5)
     ask("scontrol", "update", "nodename=n1", "state=down", "reason=test")
@@ -174,10 +186,7 @@ def test_an_interrupt_cancels_the_jobs_and_the_next_call_completes(
     workflow: Workflow, expected: dict[str, object]
 ) -> None:
     before = newest()
-    given, environment = command(workflow)
-    process = subprocess.Popen(
-        given, cwd=workflow.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    process = started(workflow)
     wait_for("RUNNING")
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=300)[0]
