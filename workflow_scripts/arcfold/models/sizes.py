@@ -67,6 +67,15 @@ class ModelSize:
         """All parameters but those of the norms."""
         return self.in_layers + (1 if self.tied else 2) * self.vocabulary * self.hidden
 
+    @property
+    def activations(self) -> int:
+        """Numbers that one token of a training's forward pass leaves in the blocks for the backward one, counted.
+
+        Of each block the inputs of its norms, of its layers and of attention, and the two halves of the gated layer.
+        """
+        inner = self.linear["up_proj"][1]
+        return self.layers * (4 * self.hidden + 2 * self.attention + 2 * self.keys + 3 * inner)
+
     def cache_bytes(self, number: float = 2) -> float:
         """Bytes of the keys and values of one token; number: bytes of one of theirs."""
         return 2 * self.layers * self.keys * number

@@ -104,15 +104,10 @@ def fixed_bytes(size: ModelSize, settings: Mapping[str, Any], number_type: str, 
 
 
 def activation_bytes(size: ModelSize, number_type: str) -> float:
-    """Bytes that one token of a training's forward pass leaves for the backward one, counted.
-
-    Of each block the inputs of its norms, of its layers and of attention, and the two halves of the gated layer; at the
+    """Bytes that one token of a training's forward pass leaves for the backward one: those of the blocks, and at the
     end the logits in float32, and their gradient.
     """
-    number = BYTES[number_type]
-    inner = size.linear["up_proj"][1]
-    block = 4 * size.hidden + 2 * size.attention + 2 * size.keys + 3 * inner
-    return size.layers * block * number + size.vocabulary * 8
+    return size.activations * BYTES[number_type] + size.vocabulary * 8
 
 
 def training_bytes(

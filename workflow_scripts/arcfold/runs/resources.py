@@ -20,6 +20,7 @@ from arcfold.arc.datasets import content_of, load_dataset, prompt_lengths
 from arcfold.jobs.files import InputError, hash_of
 from arcfold.jobs.known import known
 from arcfold.models.folder import read_config
+from arcfold.models.sizes import ModelSize
 
 MIB = 2**20
 SNAKEMAKES = 440
@@ -48,21 +49,10 @@ class ModelNumbers:
     def of(cls, folder: str | Path) -> ModelNumbers:
         """Those of a model's folder; of one that is not there, an upper end."""
         try:
-            config = read_config(folder)
-            layers, hidden, heads, inner = (
-                int(config[key])
-                for key in ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size")
-            )
+            size = ModelSize.of(read_config(folder))
         except (InputError, KeyError, TypeError, ValueError):
             return cls(UNKNOWN, activations=5e6, cached=3e5)
-        size = int(config.get("head_dim") or hidden // heads)
-        keys = int(config.get("num_key_value_heads") or heads) * size
-        attention = heads * size
-        block = 2 * hidden * (attention + keys) + 3 * hidden * inner
-        matrices = layers * block + 2 * int(config["vocab_size"]) * hidden
-        # of a block the inputs of its norms, its layers and attention, and the halves of the gated layer
-        numbers = layers * (4 * hidden + 2 * attention + 2 * keys + 3 * inner) + 2 * int(config["vocab_size"])
-        return cls(matrices, numbers, 2 * layers * keys)
+        return cls(size.parameters, size.activations + 2 * size.vocabulary, size.cache_bytes(1))
 
 
 @dataclass(frozen=True)
