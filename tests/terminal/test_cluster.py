@@ -43,7 +43,7 @@ def test_a_group_that_failed_is_named_with_its_rules_and_first_output_once(
     infos = [{"rule_name": "train_adapter", "output": ["a/fold-0"]}, {"rule_name": "search_candidates", "output": []}]
     event = SimpleNamespace(value="group_error")
     lines = said(logger, caplog, why, event=event, aux_logs=[LOG], job_error_info=infos)
-    line = "error: train_adapter, search_candidates (a/fold-0): out of memory: it had 150M (mem_mb) (SLURM job 12)"
+    line = "error: search_candidates, train_adapter (a/fold-0): out of memory: it had 150M (mem_mb) (SLURM job 12)"
     assert sorted(lines) == ["Error in something", "Error in something", line]
     assert asked == [("12", LOG)]
 
