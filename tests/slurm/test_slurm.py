@@ -188,6 +188,7 @@ def test_an_interrupt_cancels_the_jobs_and_the_next_call_completes(
     before = newest()
     process = started(workflow)
     wait_for("RUNNING")
+    time.sleep(5)  # all are submitted
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=300)[0]
     assert process.returncode != 0, said
