@@ -22,6 +22,14 @@ wildcard_constraints:
 
 # reads config.yaml and the user's files over it
 include: "rules/helpers/common.smk"
+
+
+# for `--sdm apptainer` alone
+if "container" in config:
+
+    container: config["container"]
+
+
 include: "rules/helpers/cores.smk"
 include: "rules/helpers/models.smk"
 include: "rules/helpers/datasets.smk"

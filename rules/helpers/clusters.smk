@@ -16,9 +16,10 @@ def check_limits():
 
 def jobs_to_submit():
     """The jobs and groups that will go to the cluster."""
-    needed = set(workflow.dag.needrun_jobs())
-    for job in workflow.dag.get_jobs_or_groups():
-        if needed & set(job.jobs if job.is_group() else [job]) and not job.is_local:
+    dag = workflow.dag
+    # of jobs that need not run again Snakemake knows no group, so it cannot be asked for the groups of all
+    for job in dict.fromkeys(dag.get_job_group(job) or job for job in dag.needrun_jobs()):
+        if not job.is_local:
             yield job
 
 

@@ -31,7 +31,7 @@ KEYS = Path(".snakemake/arcfold/keys")
 
 
 def of_wildcards(function):
-    """A function of wildcards for an input or a param, whose signature is taken once.
+    """A function of wildcards for an input, a param or a resource, whose signature is taken once.
 
     Snakemake takes it twice for each job, in all a fifth of a dry run.
     """

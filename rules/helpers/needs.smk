@@ -45,9 +45,11 @@ def _asked(wildcards):
     return {name: wildcards.get(name) for name in names if wildcards.get(name) is not None}
 
 
+@of_wildcards
 def get_memory(wildcards, attempt, rulename):
     return at_attempt(get_needs(rulename, **_asked(wildcards)).memory_mib, attempt)
 
 
+@of_wildcards
 def get_minutes(wildcards, attempt, rulename):
     return at_attempt(get_needs(rulename, **_asked(wildcards)).minutes, attempt)

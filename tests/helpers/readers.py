@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from arcfold.models.folder import model_record
 from arcfold.models.vocabulary import cut_vocabulary
 from arcfold.pretraining.corpora import read_archive
 from arcfold.pretraining.shards import pack, read_shard, unpack, write_shard
+from arcfold.runs.archive import open_archive, write_archive
 from arcfold.runs.joining import found_by_others, joined, read_entries
 from arcfold.runs.predictions import read_rescored, read_submission
 from arcfold.runs.timeline import draw_timeline, held_by_jobs, summary
@@ -275,6 +277,18 @@ def read_adapter(folder: Path) -> Any:
     return load_adapter(folder, small_model(), BASE)
 
 
+def write_run_archive(folder: Path) -> None:
+    _json(tasks=TASKS)(folder)
+    run = {"name": "2folds", "dataset": "mine", "folds": 2, "seed": 0, "model": "m"}
+    write_archive(folder / "run.zip", run, {"tasks.json": f"{folder}/tasks.json"})
+
+
+def open_run_archive(folder: Path) -> None:
+    """Into a place of its own, which goes again, since fuzzers read a file more than once."""
+    with tempfile.TemporaryDirectory() as place:
+        open_archive(folder / "run.zip", place)
+
+
 def write_zip(path: Path, files: Mapping[str, Any]) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
@@ -430,6 +444,7 @@ READERS: dict[str, Reader] = {
         ("shard.json", "grids.npy", "cells.bin"),
     ),
     "packed shard": Reader(write_shard_files("shard.gz"), read_packed, ("shard.gz",)),
+    "archive of a run": Reader(write_run_archive, open_run_archive, ("run.zip",)),
 }
 
 

@@ -57,9 +57,7 @@ def test_a_model_that_is_yet_to_be_fetched_counts_as_a_large_one(tmp_path: Path)
     assert other_needs(ModelNumbers.of(tmp_path)).memory_mib > 8e9 * 4 / 2**20
 
 
-def test_the_numbers_of_a_dataset_are_counted_once(
-    config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_dataset_is_counted_once(config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from arcfold.runs import resources
 
     first = TaskNumbers.of(config, "quick", tmp_path)

@@ -43,6 +43,21 @@ def call(workflow: Workflow, *arguments: str) -> Call:
     return workflow.run(*command(workflow, *arguments))
 
 
+def started(workflow: Workflow, *arguments: str) -> subprocess.Popen[str]:
+    """A call that goes on."""
+    given, environment = command(workflow, *arguments)
+    return subprocess.Popen(
+        given,
+        cwd=workflow.folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # a shell's background jobs ignore interrupts, and so would this
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
 def ask(*words: str) -> str:
     return subprocess.run(words, capture_output=True, text=True, check=True).stdout
 
@@ -136,18 +151,30 @@ def test_a_job_that_runs_out_of_memory_says_so_and_is_tried_again_with_more(
     assert all(": out of memory: it had 150M (mem_mb) (SLURM job " in line for line in lines)
 
 
-def test_a_lost_node_is_said_in_one_line_and_the_next_call_completes(
+def lose_the_node(workflow: Workflow, *arguments: str) -> tuple[int, str]:
+    """A call in whose middle the node is lost, with all its jobs."""
+    process = started(workflow, *arguments)
+    wait_for("RUNNING")
+    time.sleep(5)
+    ask("scontrol", "update", "nodename=n1", "state=down", "reason=test")
+    time.sleep(1)
+    # it may be back by itself
+    subprocess.run(["scontrol", "update", "nodename=n1", "state=resume"], capture_output=True, check=False)
+    said = process.communicate(timeout=600)[0]
+    return process.returncode, said
+
+
+def test_slurm_starts_the_jobs_of_a_lost_node_again(workflow: Workflow, expected: dict[str, object]) -> None:
+    status, said = lose_the_node(workflow, "--retries", "0")
+    assert status == 0, said
+    assert workflow.contents() == expected
+
+
+def test_where_it_may_not_a_line_says_so_and_the_next_call_completes(
     workflow: Workflow, expected: dict[str, object]
 ) -> None:
-    given, environment = command(workflow, "--retries", "0")
-    process = subprocess.Popen(
-        given, cwd=workflow.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    wait_for("RUNNING")
-    ask("scontrol", "update", "nodename=n1", "state=down", "reason=test")
-    said = process.communicate(timeout=300)[0]
-    ask("scontrol", "update", "nodename=n1", "state=resume")
-    assert process.returncode == 1, said
+    status, said = lose_the_node(workflow, "--retries", "0", "--slurm-no-requeue")
+    assert status == 1, said
     assert re.search(r"^error: .*fold-\d.*: node n1 was lost \(SLURM job \d+\)$", said, re.M), said
     assert queue_is_empty()
     ended = call(workflow)
@@ -159,11 +186,9 @@ def test_an_interrupt_cancels_the_jobs_and_the_next_call_completes(
     workflow: Workflow, expected: dict[str, object]
 ) -> None:
     before = newest()
-    given, environment = command(workflow)
-    process = subprocess.Popen(
-        given, cwd=workflow.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    process = started(workflow)
     wait_for("RUNNING")
+    time.sleep(5)  # all are submitted
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=300)[0]
     assert process.returncode != 0, said

@@ -81,7 +81,7 @@ def open_archive(path: str | Path, folder: str | Path) -> Path:
             return target
     except FileNotFoundError:
         raise InputError(f"{path}: no such file, expected the archive of a run") from None
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
         raise InputError(f"{path}: no archive that can be read ({one_line(error, 120)})") from None
 
 

@@ -35,6 +35,6 @@ class SaysWhy(logging.Filter):
 def _jobs_of(record: logging.LogRecord) -> str:
     """The rules of a record about a job or a group, with the fold."""
     infos = getattr(record, "job_error_info", None) or [vars(record)]
-    rules = list(dict.fromkeys(str(info.get("rule_name", info.get("rule", "a job"))) for info in infos))
-    outputs = [str(path) for info in infos for path in info.get("output") or ()]
+    rules = sorted({str(info.get("rule_name", "a job")) for info in infos})
+    outputs = sorted(str(path) for info in infos for path in info.get("output") or ())
     return f"{', '.join(rules)} ({outputs[0]})" if outputs else ", ".join(rules)
