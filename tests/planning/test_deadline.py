@@ -74,4 +74,5 @@ def test_each_rung_is_cheaper_and_says_what_it_cuts():
 
 def test_a_run_that_is_below_a_rung_already_stays_as_it_is():
     run = {"training": {"epochs": 1}, "search": {"min_prob": 0.6}, "rescoring": {"views": 1}}
-    assert rungs_of(run, [{"training": {"epochs": 0.1}}, {"search": {"min_prob": 2}}]) == [run]
+    rungs = rungs_of(run, [{"training": {"epochs": 0.1}}, {"search": {"min_prob": 2}}])
+    assert rungs == [run, {**run, "rescoring": {"views": 0}}]

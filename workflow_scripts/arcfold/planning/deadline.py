@@ -1,8 +1,8 @@
 """When a run has to be done: minutes for the whole command, or a time.
 
-    720                        minutes from the start of the command on
-    17:30                      the next time that a clock here shows that
-    2026-11-28T03:00           that moment, here; with +00:00 behind it, in that zone
+720                        minutes from the start of the command on
+17:30                      the next time that a clock here shows that
+2026-11-28T03:00           that moment, here; with +00:00 behind it, in that zone
 """
 
 from __future__ import annotations
@@ -14,10 +14,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from arcfold.jobs.files import InputError
+from arcfold.planning.plan import JOB_SECONDS
 
 EXPECTED = "minutes, a time of the day (17:30) or a moment (2026-11-28T03:00)"
 LONGEST = 60 * 24 * 365
 """Minutes that a deadline may lie ahead."""
+SCRIPTS_BEHIND = 4
+LARGEST_RESERVE = 0.5
+"""Part of a deadline's time that is kept back at most."""
 _TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
 
 
@@ -51,3 +55,20 @@ def began() -> datetime:
     except (OSError, ValueError, IndexError):
         age = 0.0
     return datetime.now().astimezone() - timedelta(seconds=max(age, 0.0))
+
+
+def clock_of(moment: datetime, start: datetime, now: datetime, jobs: int) -> dict[str, float]:
+    """The clock of a budget: the start of the command, the deadline, and when the last step has to be done.
+
+    now: when the first job can begin; jobs: that are left to do
+
+    What is kept back is for what comes behind: links, submission, score and page are scripts that read the workflow as
+    this command has done since its start, one behind the other, and jobs that are told that it is too late.
+    """
+    reserve = SCRIPTS_BEHIND * (now - start).total_seconds() + JOB_SECONDS * jobs
+    reserve = min(reserve, LARGEST_RESERVE * (moment - start).total_seconds())
+    return {
+        "began": round(start.timestamp(), 3),
+        "deadline": round(moment.timestamp(), 3),
+        "stop": round(moment.timestamp() - reserve, 3),
+    }

@@ -24,9 +24,9 @@ def link_all(folder: Path, targets: Mapping[str, str]) -> dict[str, dict[str, st
         link(folder / name, target)
         made[name] = {"store": target, "sha256": hash_of_path(target)}
     for kept in {Path(name).parent for name in targets} - {Path(".")}:
-        for path in (folder / kept).iterdir():
-            if path.is_symlink() and str(kept / path.name) not in targets:
-                path.unlink()
+        for there in (folder / kept).iterdir():
+            if there.is_symlink() and str(kept / there.name) not in targets:
+                there.unlink()
     return made
 
 
