@@ -6,7 +6,7 @@ rule compare_runs:
         scores=get_scores,
         before=whole("results/compare_{study}.json"),
     output:
-        json=report("results/compare_{study}.json", category="Comparisons", labels={"study": "{study}"}),
+        json="results/compare_{study}.json",
         table="results/compare_{study}.csv",
     log:
         "results/logs/compare_runs/{study}.log",

@@ -4,7 +4,6 @@ import multiprocessing
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from arcfold.arc.folds import read_folds
@@ -106,8 +105,7 @@ def calibration(
 def script_seconds() -> float:
     """What a rule's small script takes: the start of a Snakemake of its own, above all."""
     began = time.monotonic()
-    snakemake = Path(sys.executable).with_name("snakemake")
-    subprocess.run([str(snakemake), "--version"], check=False, capture_output=True)
+    subprocess.run([sys.executable, "-m", "snakemake", "--version"], check=False, capture_output=True)
     return round(time.monotonic() - began, 2)
 
 

@@ -264,7 +264,7 @@ def _score(
             for stage in ("folds", "adapters", "candidates", "rescored")
         },
         "leakage": [],
-        "folds": [{"fold": fold, "first_loss": 0.3, "last_loss": 0.1} for fold in range(folds)],
+        "folds": [{"fold": fold, "first_loss": 0.3, "last_loss": 0.1, "tokens": 223800} for fold in range(folds)],
         "failed": [],
         "tasks": of_tasks,
         "provenance": {

@@ -86,11 +86,18 @@ SCORE: dict[str, Any] = {
     "leakage": [],
     "failed": [],
     "folds": [{"fold": 0, "first_loss": 2.0, "last_loss": 1.0, "tokens": 100}],
+    "misses": {
+        "n_outputs": 3,
+        "n_correct": 2,
+        "reasons": {"ranked_later": {"n": 1, "percent": 33.3333}},
+        "by_cells": [{"cells": [1, 25], "n_outputs": 3, "n_correct": 2, "reasons": {}}],
+    },
     "tasks": {
         name: {
             "score": score,
             "outputs": [
                 {"correct": right, "rank": 1 if right else 3, "n_candidates": 3, "source": "candidates"}
+                | ({} if right else {"reason": "ranked_later"})
                 for right in rights
             ],
         }

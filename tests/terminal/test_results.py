@@ -7,8 +7,19 @@ from rich.console import Console
 
 from arcfold.arc.misses import Reason
 from arcfold.jobs.files import write_json
-from arcfold.terminal.drawing import results_table
-from arcfold.terminal.results import WORDS, Result, Seeds, beside, endings, missed, plain, report, result_of
+from arcfold.terminal.drawing import comparison, results_table
+from arcfold.terminal.results import (
+    WORDS,
+    Result,
+    Seeds,
+    beside,
+    comparisons_of,
+    endings,
+    missed,
+    plain,
+    report,
+    result_of,
+)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +73,6 @@ def test_seeds_are_the_scores_beside_it_that_differ_in_nothing_else(study, score
 
 
 def test_with_seeds_the_mean_and_its_interval_stand_beside_the_score(study, scores):
-    pytest.importorskip("arcfold.comparisons")
     seeds = result_of(scores / f"score_{study.names[1]}.json").seeds
     values = [study.scores[run]["score"] for run in study.names[:3]]
     assert seeds.number == 3
@@ -101,16 +111,15 @@ def test_every_reason_has_its_words():
 
 def test_a_page_that_is_newer_than_the_score_is_named_else_the_command_with_its_options(scores, study):
     path = scores / f"score_{study.names[0]}.json"
-    result = result_of(path)
     page = path.with_suffix(".html")
     arguments = ["results/score_x.json", "-n", "--cores", "2", "--configfile", "a b.yaml", "--config", "seed=1"]
     command = f"snakemake {page} --configfile 'a b.yaml' --config seed=1"
-    assert report(result, arguments) == command
+    assert report(str(path), arguments) == command
     page.touch()
     os.utime(path, (1, 1))
-    assert report(result, arguments) == str(page)
+    assert report(str(path), arguments) == str(page)
     os.utime(page, (0, 0))
-    assert report(result, arguments) == command
+    assert report(str(path), arguments) == command
 
 
 def test_files_that_are_no_scores_are_passed_over_and_many_are_cut(scores, study):
@@ -119,7 +128,7 @@ def test_files_that_are_no_scores_are_passed_over_and_many_are_cut(scores, study
     lines = endings([*paths, str(scores / "score_broken.json"), "results/runs/8folds/files.json"], [])
     assert [line.partition(":")[0] for line in lines if not line.startswith(" ")] == study.names
     many = endings(paths * 3, [])
-    assert many[-1] == "and 6 more"
+    assert many[-1] == "and 6 more runs"
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -132,3 +141,16 @@ def test_the_table_fits_the_screen(width):
     assert " ".join(lines[1].split()) == "8folds 90.62 % 3 89.50 % 80.2 to 94.0 93.75 % 1 min 44 s"
     assert lines[2].split() == ["theirs", "50.00", "%", "1", "-", "-", "-", "-"]
     assert "8folds: missed 3 of 18 outputs: 2 ranked third or later, 1 not found" in lines
+
+
+def test_a_comparison_ends_with_its_sentences_and_its_page(study, tmp_path):
+    path = str(tmp_path / "compare_made.json")
+    write_json(path, study.comparison, "compare")
+    (pair,) = study.comparison["pairs"]
+    assert comparisons_of([path, str(tmp_path / "score_x.json")]) == {path: [pair["sentence"]]}
+    page = path.replace(".json", ".html")
+    assert endings([path], []) == [f"{path}: report: snakemake {page}"]
+    console = Console(file=io.StringIO(), width=300, color_system=None)
+    console.print(comparison(path, [pair["sentence"]] * 20, []))
+    lines = console.file.getvalue().splitlines()
+    assert lines == [*[pair["sentence"]] * 12, "and 8 more pairs", f"{path}: report: snakemake {page}"]

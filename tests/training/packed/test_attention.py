@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from environments import DEVICE
+from environments import DEVICE, needs_gpu
 
 from arcfold.search import kernels
 from arcfold.training.packed import attention
-from arcfold.training.packed.network import _attend_each
+from arcfold.training.packed.network import _attend_each, _attend_efficient, _attend_flash
 from arcfold.training.packed.rows import Row
 
 pytestmark = pytest.mark.skipif(not kernels.has_triton(DEVICE), reason="needs Triton and a GPU or its interpreter")
@@ -25,6 +25,30 @@ def _tensors(tokens: int, heads: int, key_heads: int, size: int, dtype: torch.dt
     return [joined[:, :heads], joined[:, heads : heads + key_heads], joined[:, heads + key_heads :], gradient]
 
 
+def _row(pieces: tuple[int, ...]) -> Row:
+    bounds = torch.tensor([0, *pieces], dtype=torch.int32, device=DEVICE).cumsum(0, dtype=torch.int32)
+    nothing = torch.zeros(0, device=DEVICE)
+    lengths = tuple(length for length in pieces if length)
+    return Row(nothing, nothing, nothing, bounds, nothing, nothing, nothing, lengths, max(pieces))
+
+
+@needs_gpu
+@pytest.mark.parametrize("way", [_attend_flash, _attend_efficient])
+@pytest.mark.parametrize("pieces", PIECES)
+@pytest.mark.parametrize(("heads", "key_heads", "size"), [(2, 2, 64), (4, 2, 32), (3, 1, 128)])
+def test_on_a_gpu_attention_of_older_cards_is_that_of_each_piece(way, pieces, heads, key_heads, size) -> None:
+    q, k, v, d = _tensors(sum(pieces), heads, key_heads, size, torch.float16)
+    row = _row(pieces)
+    expected, expected_back = _attend_each(q.float(), k.float(), v.float(), row, 0.3)
+    found, back = way(q, k, v, row, 0.3)
+    torch.testing.assert_close(found.float(), expected, atol=2e-2, rtol=2e-2)
+    first, again = back(d), back(d)
+    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+    for one, other in zip(first, expected_back(d.float()), strict=True):
+        assert one.is_contiguous()
+        assert (one.float() - other).norm() / (other.norm() + 1) < 1e-2
+
+
 @pytest.mark.parametrize("pieces", PIECES)
 @pytest.mark.parametrize(("heads", "key_heads", "size"), [(2, 2, 64), (4, 2, 32), (3, 1, 128)])
 @pytest.mark.parametrize("dtype", TYPES)
@@ -35,10 +59,8 @@ def test_there_and_back_as_torch(
     q, k, v, d = _tensors(tokens, heads, key_heads, size, dtype)
     if q.is_cuda and not attention.usable(q):
         pytest.skip("needs Hopper")
-    bounds = torch.tensor([0, *pieces], dtype=torch.int32, device=DEVICE).cumsum(0, dtype=torch.int32)
-    nothing = torch.zeros(0, device=DEVICE)
-    lengths = tuple(length for length in pieces if length)
-    row = Row(nothing, nothing, nothing, bounds, nothing, nothing, nothing, lengths, max(pieces))
+    row = _row(pieces)
+    bounds = row.bounds
     expected, expected_back = _attend_each(q.float(), k.float(), v.float(), row, 0.3)
     wide = torch.full((tokens, heads + 1, size), 7.0, device=DEVICE, dtype=dtype)
     found = wide[:, :heads]

@@ -10,7 +10,7 @@ last score: results/score_8folds.json: 90.6 % (oracle 93.8 %)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
@@ -64,11 +64,17 @@ def while_running(progress: Progress, devices: str, now: float, height: int) -> 
 
 
 def at_the_end(
-    progress: Progress, log: str | None, now: float, results: Sequence[Result] = (), arguments: Sequence[str] = ()
+    progress: Progress,
+    log: str | None,
+    now: float,
+    results: Sequence[Result] = (),
+    comparisons: Mapping[str, Sequence[str]] | None = None,
+    arguments: Sequence[str] = (),
 ) -> RenderableType:
     """What stays on the screen: jobs and seconds of each stage, results, what failed and where the log is.
 
-    results: those of the scores of which the files could be read; arguments: of the command
+    results: those of the scores of which the files could be read; comparisons: their sentences, by file
+    arguments: of the command
     """
     table = _table("stage", "done", "a job", "job time")
     for stage in progress.stages.values():
@@ -89,6 +95,7 @@ def at_the_end(
     lines += [Text(_score(score), style="bold") for score in progress.scores if score.path not in told]
     if results:
         lines += ["", results_table(results, arguments), ""]
+    lines += [comparison(path, sentences, arguments) for path, sentences in (comparisons or {}).items()]
     lines += [_failed(failure) for failure in progress.failures.values()]
     if log is not None:
         lines.append(Text(f"log: {log}", style="dim"))
@@ -121,10 +128,18 @@ def results_table(results: Sequence[Result], arguments: Sequence[str]) -> Render
         before = f"{result.run}: " if len(shown) > 1 else ""
         if said := missed(result):
             lines.append(Text(f"{before}{said}", style="dim"))
-        lines.append(Text(f"{before}report: {report(result, arguments)}", overflow="fold"))
+        lines.append(Text(f"{before}report: {report(result.path, arguments)}", overflow="fold"))
     if len(results) > len(shown):
-        lines.append(Text(f"and {len(results) - len(shown)} more", style="dim"))
+        lines.append(Text(f"and {len(results) - len(shown)} more runs", style="dim"))
     return Group(*lines)
+
+
+def comparison(path: str, sentences: Sequence[str], arguments: Sequence[str]) -> RenderableType:
+    """What a comparison found, in words, and where its page is."""
+    lines = [Text(sentence) for sentence in sentences[:MOST]]
+    if len(sentences) > MOST:
+        lines.append(Text(f"and {len(sentences) - MOST} more pairs", style="dim"))
+    return Group(*lines, Text(f"{path}: report: {report(path, arguments)}", overflow="fold"))
 
 
 def _table(*heads: str) -> Table:

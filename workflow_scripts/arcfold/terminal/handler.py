@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from arcfold.jobs.devices import count_devices
 from arcfold.jobs.files import InputError, read_json
 from arcfold.terminal.progress import Failure, Job, Progress, Score, jobs_of
-from arcfold.terminal.results import results_of
+from arcfold.terminal.results import comparisons_of, results_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -175,6 +175,7 @@ class TableHandler(logging.Handler):
     def _finish(self, progress: Progress, number: int) -> None:
         job = progress.end(number, time.monotonic())
         for path in job.outputs if job is not None else ():
+            progress.made.append(path)
             if SCORE.fullmatch(Path(path).name):
                 with contextlib.suppress(InputError, KeyError, TypeError, AttributeError):
                     content = read_json(path)
@@ -229,8 +230,9 @@ class TableHandler(logging.Handler):
         terminal.close()
         self._terminal = None
         atexit.unregister(self._end)
-        now, results = time.monotonic(), results_of(score.path for score in self._progress.scores)
-        terminal.console.print(at_the_end(self._progress, log, now, results, sys.argv[1:]), soft_wrap=False)
+        made = self._progress.made
+        told = results_of(made), comparisons_of(made), sys.argv[1:]
+        terminal.console.print(at_the_end(self._progress, log, time.monotonic(), *told), soft_wrap=False)
 
 
 def _job_of(record: logging.LogRecord) -> Job:

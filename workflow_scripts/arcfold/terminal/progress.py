@@ -107,6 +107,8 @@ class Progress:
         self.jobs: dict[int, Job] = {}
         self.failures: dict[int, Failure] = {}
         self.scores: list[Score] = []
+        self.made: list[str] = []
+        """The outputs of all jobs that are done."""
         self.said = ""
         """What a job has said last."""
         self.most_at_once = {True: 0, False: 0}

@@ -30,6 +30,7 @@ WORDS: dict[str, str] = {
 
 MOST = 12
 """Runs that are named at the end; a study has more, and a page for them."""
+COMPARISON = re.compile(r"compare_.+\.json")
 _NAME = re.compile(r"score_(?P<run>.+?)(?:-seed(?P<seed>\d+))?\.json")
 _KEPT = {"--configfile", "--configfiles", "--config", "-C", "--profile", "--workflow-profile", "--snakefile", "-s"}
 """Options without which a command of Snakemake would mean something else."""
@@ -57,11 +58,6 @@ class Result:
     """Number of outputs by reason; those that cost none are left out."""
     seconds: float | None
     seeds: Seeds | None
-
-    @property
-    def page(self) -> str:
-        """The run's page, as a target."""
-        return str(Path(self.path).with_suffix(".html"))
 
 
 def result_of(path: str | Path) -> Result:
@@ -139,11 +135,24 @@ def results_of(paths: Iterable[str]) -> list[Result]:
     return found
 
 
-def endings(paths: Iterable[str], arguments: Sequence[str]) -> list[str]:
+def comparisons_of(paths: Iterable[str]) -> dict[str, list[str]]:
+    """The sentences of those of some files that are comparisons, by the file."""
+    found = {}
+    for path in paths:
+        if COMPARISON.fullmatch(Path(path).name):
+            with contextlib.suppress(InputError):
+                found[path] = [pair["sentence"] for pair in read_json(path, "compare")["pairs"]]
+    return found
+
+
+def endings(paths: Sequence[str], arguments: Sequence[str]) -> list[str]:
     """What is said at the end where no terminal is. paths: of the files that were made; arguments: of the command"""
     results = results_of(paths)
     lines = [line for result in results[:MOST] for line in plain(result, arguments)]
-    return lines if len(results) <= MOST else [*lines, f"and {len(results) - MOST} more"]
+    if len(results) > MOST:
+        lines.append(f"and {len(results) - MOST} more runs")
+    # a comparison's job has said its sentences already
+    return [*lines, *(f"{path}: report: {report(path, arguments)}" for path in comparisons_of(paths))]
 
 
 def plain(result: Result, arguments: Sequence[str]) -> list[str]:
@@ -160,7 +169,7 @@ def plain(result: Result, arguments: Sequence[str]) -> list[str]:
     return [
         f"{result.run}: {', '.join(facts)}",
         *([f"  {said}"] if said else []),
-        f"  report: {report(result, arguments)}",
+        f"  report: {report(result.path, arguments)}",
     ]
 
 
@@ -185,12 +194,12 @@ def missed(result: Result) -> str:
     return f"missed {sum(result.missed.values())} of {result.n_outputs} outputs: {said}"
 
 
-def report(result: Result, arguments: Sequence[str]) -> str:
-    """Where the run's page is, or the command that makes it. arguments: those of the command that runs"""
-    page, score = Path(result.page), Path(result.path)
-    if page.is_file() and score.is_file() and page.stat().st_mtime >= score.stat().st_mtime:
-        return result.page
-    return shlex.join(["snakemake", result.page, *_options(arguments)])
+def report(path: str, arguments: Sequence[str]) -> str:
+    """Where the page of a score or a comparison is, or the command that makes it. arguments: those of this command"""
+    of, page = Path(path), Path(path).with_suffix(".html")
+    if page.is_file() and of.is_file() and page.stat().st_mtime >= of.stat().st_mtime:
+        return str(page)
+    return shlex.join(["snakemake", str(page), *_options(arguments)])
 
 
 def _options(arguments: Sequence[str]) -> list[str]:

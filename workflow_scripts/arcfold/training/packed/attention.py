@@ -61,12 +61,15 @@ _OF_KEYS = {32: _Blocks(64, 64, 4, 3), 64: _Blocks(64, 64, 4, 3), 128: _Blocks(6
 
 
 def whole_rows(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether there is attention for all pieces of a row at once: in 16 bits, on Ampere (8.0) or later.
+    """Whether there is attention for all pieces of a row at once: on a GPU in 16 bits.
 
-    By these kernels where they are usable, else by torch's flash attention, which older cards lack too.
+    By these kernels where they are usable, else by torch's flash attention, before Ampere by its memory-efficient one.
     """
-    if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
-        return False
+    return device.type == "cuda" and dtype in (torch.bfloat16, torch.float16)
+
+
+def has_flash(device: torch.device) -> bool:
+    """Whether torch's flash attention runs on a GPU: on Ampere (8.0) or later."""
     return torch.cuda.get_device_capability(device) >= (8, 0)
 
 

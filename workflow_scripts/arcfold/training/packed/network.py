@@ -308,12 +308,14 @@ def attend(q: Tensor, k: Tensor, v: Tensor, row: Row, scale: float, out: Tensor)
     """Writes causal attention inside each piece of a row into `out`; returns what makes its gradient those of q, k, v.
 
     q, out: (T, H, E); k, v: (T, K, E), each serving H / K query heads; out may be a part of wider rows. On a GPU
-    from Ampere on this is in 16 bits one attention over all pieces, by our kernels where they are made for the card,
-    else by torch's flash attention; otherwise one attention for each piece. scale: what q · k is multiplied with.
+    this is in 16 bits one attention over all pieces, by our kernels where they are made for the card, else by torch's;
+    otherwise one attention for each piece. scale: what q · k is multiplied with.
     """
     if attention.usable(q):
         return _attend_triton(q, k, v, row, scale, out)
-    way = _attend_flash if attention.whole_rows(q.device, q.dtype) else _attend_each
+    way = _attend_each
+    if attention.whole_rows(q.device, q.dtype):
+        way = _attend_flash if attention.has_flash(q.device) else _attend_efficient
     made, backward = way(q, k, v, row, scale)
     out.copy_(made)
     return backward
@@ -338,6 +340,26 @@ def _attend_flash(q: Tensor, k: Tensor, v: Tensor, row: Row, scale: float) -> tu
         return back(d, q, k, v, out, lse, *where, state, unused, scale=scale)
 
     return out, backward
+
+
+def _attend_efficient(q: Tensor, k: Tensor, v: Tensor, row: Row, scale: float) -> tuple[Tensor, AttentionBackward]:
+    # a batch of one; no bias; pieces of q, of k; their longest; no dropout; causal
+    group = q.shape[1] // k.shape[1]
+    given = [tensor.repeat_interleave(times, 1)[None] for tensor, times in ((q, 1), (k, group), (v, group))]
+    where = (row.bounds, row.bounds, row.longest, row.longest)
+    forward = torch.ops.aten._efficient_attention_forward.default
+    out, lse, seed, offset, *_ = forward(*given, None, *where, 0.0, 1, True, scale=scale)
+
+    def backward(d: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        back = torch.ops.aten._efficient_attention_backward.default
+        # one split of the keys: several add up in an order that changes
+        dq, dk, dv, _ = back(
+            d[None], *given, None, out, *where, lse, 0.0, seed, offset, 1, False, scale=scale, num_splits_key=1
+        )
+        dk, dv = (made[0].unflatten(1, (-1, group)).sum(2) for made in (dk, dv))
+        return dq[0].contiguous(), dk, dv
+
+    return out[0], backward
 
 
 def _attend_each(q: Tensor, k: Tensor, v: Tensor, row: Row, scale: float) -> tuple[Tensor, AttentionBackward]:
