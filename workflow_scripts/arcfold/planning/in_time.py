@@ -145,13 +145,13 @@ def do_fold(fold: Fold) -> None:
     ledger.predict(lambda budget: _predicted(fold, budget["rungs"]))
     tasks = tasks_by_id(fold.inputs["tasks"], read_fold(fold.inputs["folds"], fold.number))
     made: dict[str, Mapping[str, Any]] = {}
+    whole = fold.settings({})
+    if ledger.read()["clock"] is not None and _is_all_done(fold, whole):
+        _note_all_done(fold, ledger, whole)
+        _improve(fold, ledger, tasks, fold.paths(whole)["rescoring"])
+        _link(fold, whole)
+        return
     for step in STEPS:
-        whole = fold.settings({})
-        if step == STEPS[0] and _is_all_done(fold, whole):
-            made = {each: whole[each] for each in STEPS}
-            _note_all_done(fold, ledger, whole)
-            _improve(fold, ledger, tasks, fold.paths(whole)["rescoring"])
-            break
         settings = _do_step(fold, ledger, step, made)
         made[step] = settings[step]
         if step != "training":
