@@ -30,6 +30,8 @@ from arcfold.jobs.files import InputError, hash_of_file, new_file, remove_leftov
 
 SUMS = "SHA256SUMS"
 RESULTS = "results"
+SO_FAR = ("budget.json", "submission_so_far.json")
+"""Files of a run that change as long as it is under way, and are no job's."""
 WITHOUT_SUMS = ("logs", "records")
 """Folders in results/ whose files have no lines. A damaged record is as good as none: its target is made again."""
 

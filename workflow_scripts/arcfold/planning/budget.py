@@ -166,6 +166,10 @@ def taken_over(budget: Mapping[str, Any], earlier: Mapping[str, Any], *, replaye
     replayed: also of folds that were dropped; else these are tried again
     """
     made = dict(budget)
+    if list(earlier["folds"]) != list(budget["folds"]) or any(
+        of["rung"] >= len(budget["rungs"]) for entry in earlier["folds"].values() for of in entry["steps"].values()
+    ):
+        raise InputError("budget: its folds or rungs are not those of its run (edited?), expected them")
     for fold, entry in earlier["folds"].items():
         done = {step: dict(of) for step, of in entry["steps"].items() if replayed or of.get("seconds") is not None}
         kept = {"steps": done}
