@@ -24,6 +24,7 @@ if IN_TIME:
             loading=lambda wildcards: get_model_loading(get_run(wildcards.run).model),
             cache_gib=config["cache_gib"],
             keep_adapters=config["keep_adapters"],
+            replayed=get_replayed_fold,
             code=get_code_in_time(),
         message:
             "fold {wildcards.fold} of {wildcards.run}, in time"

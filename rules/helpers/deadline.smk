@@ -78,6 +78,20 @@ def link_of_adapter(path):
     return directory(path) if config["keep_adapters"] else f"{path}.json"
 
 
+@says_its_line
+def get_replayed():
+    """The budget that is replayed, if one is."""
+    return budgets.Ledger(places.found(config["budget"])).read() if "budget" in config else None
+
+
+@of_wildcards
+def get_replayed_fold(wildcards):
+    """What a budget that is replayed has decided for a fold: by step the rung."""
+    budget = get_replayed()
+    steps = {} if budget is None else budget["folds"].get(wildcards.fold, {"steps": {}})["steps"]
+    return None if budget is None else {step: of["rung"] for step, of in steps.items()}
+
+
 def get_code_in_time():
     scripts = ("fold_in_time", "train_adapter", "search_candidates", "rescore_candidates")
     return hash_of([get_code(script) for script in scripts], 16)
@@ -110,10 +124,8 @@ def begin_in_time(jobs):
 def begin_budget(name, folds, jobs):
     run = get_run(name)
     ITS_RUN.add(name)
-    clock = replayed = None
-    if "budget" in config:
-        replayed = budgets.Ledger(config["budget"]).read()
-    else:
+    clock = None
+    if "budget" not in config:
         clock = clock_of(get_moment(), began(), datetime.now().astimezone(), jobs)
         if "rehearsal_of" in config:
             clock["scale"] = get_scale()
@@ -125,7 +137,7 @@ def begin_budget(name, folds, jobs):
         devices=devices_of(get_machine()),
         folds=folds,
         clock=clock,
-        replayed=replayed,
+        replayed=get_replayed(),
     )
 
 

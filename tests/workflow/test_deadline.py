@@ -61,7 +61,6 @@ def test_what_is_there_is_taken_and_a_cut_run_leaves_the_full_one_alone(copy: Wo
         "1": {"steps": {}, "dropped": "3 s are left"},
     }  # fmt: skip
     copy.write("cut.json", budget)
-    shutil.rmtree(copy.path(RUN))
     call = copy(SCORE, budget="cut.json")
     assert call.status == 0, call.said
     assert "warning: run tiny: the deadline left no time for fold 1" in call.said

@@ -150,7 +150,12 @@ def begin(
     for fold in range(run["folds"]):
         if fold not in folds:
             budget["folds"][str(fold)]["there"] = True
-    so_far.begin(path.with_name(so_far.NAME), tasks, goes_on=same)
+    answers = path.with_name(so_far.NAME)
+    so_far.begin(answers, tasks, goes_on=same and replayed is None)
+    for fold in sorted(set(range(run["folds"])) - set(folds)):
+        with contextlib.suppress(InputError):
+            found = read_json(path.parent / "rescored" / f"fold-{fold}.json", "rescored")["tasks"]
+            so_far.improve(answers, tasks, found, run["settings"]["selection"]["method"])
     write_json(path, budget, "budget")
 
 
