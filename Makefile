@@ -3,6 +3,7 @@
 # make lint                        the checks without the tests
 # make test-slurm                  the profile for SLURM on a real one of this machine: root, and apt of Debian
 # make test-faults                 kills at 25 moments and full disks, for some 20 minutes
+# make test-slow                  the tests that run several workflows each: studies, ensembles, archives, pages
 # make tables                      the tables of README and docs, from docs/measured
 # make verify                      every result against its hash, and what to delete of what is damaged
 # make clean-store                 lists what of results/store no run of the config needs; DELETE=yes deletes it
@@ -69,7 +70,7 @@ ifeq ($(shell cache="$${XDG_CACHE_HOME:-$$HOME/.cache}"; mkdir -p "$$cache" 2>/d
 export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
 endif
 
-.PHONY: help env wheels lint test test-faults test-slurm tables verify clean-store lock sbom audit clean-env FORCE
+.PHONY: help env wheels lint test test-faults test-slow test-slurm tables verify clean-store lock sbom audit clean-env FORCE
 
 help:
 	@sed -n '/^$$/q;s/^# \{0,1\}//p' Makefile
@@ -89,6 +90,10 @@ test: lint
 test-faults: export HF_HUB_OFFLINE = 1
 test-faults: $(DEV)
 	$(RUN)/pytest -m slow tests/workflow/test_faults.py
+
+test-slow: export HF_HUB_OFFLINE = 1
+test-slow: $(DEV)
+	$(RUN)/pytest -m slow --ignore tests/workflow/test_faults.py
 
 test-slurm: export HF_HUB_OFFLINE = 1
 test-slurm: $(DEV)

@@ -3,6 +3,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -32,7 +33,7 @@ rule train_adapter:
 """
 TRAINS = "echo fold $1 has trained >&2\n"
 FAILS = 'if [ $1 = 1 ]; then echo "the command" > $2; echo "error: no tokens" >> $2; exit 1; fi\n'
-WAITS = "sleep 60\n"
+WAITS = "sleep 3600\n"
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -56,7 +57,10 @@ def on_a_terminal(folder, *arguments, until=None, **variables):
         os.environ.pop("NO_COLOR", None)
         os.execv(sys.executable, command(*arguments))
     written, began = b"", time.monotonic()
-    while time.monotonic() - began < 60:
+    while True:
+        if time.monotonic() - began > 300:
+            os.kill(process, signal.SIGKILL)  # it may wait for somebody to read what it writes
+            break
         if not select.select([terminal], [], [], 1)[0]:
             continue
         try:
@@ -112,10 +116,8 @@ def test_what_failed_stands_at_the_end_in_plain_text(folder):
 
 def test_ctrl_c_gives_the_terminal_back(folder):
     (folder / "train.sh").write_text(WAITS)
-    began = time.monotonic()
     status, written = on_a_terminal(folder, until=b"?25l")
     assert status != 0
-    assert time.monotonic() - began < 50
     assert written.rfind("\x1b[?25h") > written.rfind("\x1b[?25l") > 0
     assert re.match(r"total +0/4", after_the_table(written)[3])
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from shipped import ROOT
 from tiny_workflow import Workflow
 
 from arcfold.runs.archive import open_archive
 
 
+@pytest.mark.slow
 def test_it_opens_elsewhere_and_its_submission_has_the_same_score_there(done: Workflow, tmp_path: Path) -> None:
     opened = open_archive(done.path("results/runs/tiny-with-adapters.zip"), tmp_path)
     assert opened == tmp_path / "tiny"

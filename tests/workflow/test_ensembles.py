@@ -83,6 +83,7 @@ def models(joined: Workflow) -> dict[tuple[str, str], Any]:
     return loaded
 
 
+@pytest.mark.slow
 def test_every_candidate_of_a_member_is_scored_by_every_member(joined: Workflow, models: dict[Any, Any]) -> None:
     tasks = joined.read("mine.json")
     own = {run: entries(joined, run, "candidates") for run in MEMBERS}
@@ -118,6 +119,7 @@ def test_every_candidate_of_a_member_is_scored_by_every_member(joined: Workflow,
     assert found_by_one > 2
 
 
+@pytest.mark.slow
 def test_its_submission_has_the_best_two_by_the_mean_over_all_scores(joined: Workflow) -> None:
     submission = joined.read("results/runs/both/submission.json")
     for task_id, entry in entries(joined, "both", "rescored").items():
@@ -128,6 +130,7 @@ def test_its_submission_has_the_best_two_by_the_mean_over_all_scores(joined: Wor
             assert [as_tuple(attempts["attempt_1"]), as_tuple(attempts["attempt_2"])] == best
 
 
+@pytest.mark.slow
 def test_its_score_is_like_that_of_a_run_and_says_whose_steps_it_is_made_of(joined: Workflow) -> None:
     score = joined.read(SCORE)
     check_schema(score, "score", SCORE)
@@ -142,6 +145,7 @@ def test_its_score_is_like_that_of_a_run_and_says_whose_steps_it_is_made_of(join
     assert folds == joined.read("results/runs/tiny/folds.json")["folds"]
 
 
+@pytest.mark.slow
 def test_it_is_up_to_date_then_and_what_it_has_not_is_one_line(joined: Workflow) -> None:
     assert "Nothing to be done" in joined(SCORE, "-n", runs=RUNS).said
     words = ("run both: an ensemble has no adapters of its own", "those of tiny or wide-seed7")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from safetensors.torch import load_file
 from tiny_workflow import refused
 
@@ -27,6 +28,7 @@ def test_the_plan_of_a_run_counts_what_the_run_has_done(copy):
     assert not copy.path("results/plan_tiny.json").exists()
 
 
+@pytest.mark.slow
 def test_adapters_that_do_not_stay_are_small_and_go_once_their_fold_is_rescored(fresh):
     call = fresh(SCORE, keep_adapters=False)
     assert call.status == 0, call.said

@@ -42,6 +42,7 @@ def compared(done: Workflow, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     return workflow, call.said
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_its_results_and_the_command_of_its_page(compared):
     workflow, said = compared
     score = workflow.read("results/score_tiny-seed1.json")
@@ -54,6 +55,7 @@ def test_a_run_ends_with_its_results_and_the_command_of_its_page(compared):
     assert f"  report: {command}\n" in ending
 
 
+@pytest.mark.slow
 def test_the_page_of_a_comparison_has_both_runs_and_what_each_found(compared):
     workflow, _ = compared
     told = summary(workflow, "results/compare_lower--tiny.html")
@@ -63,6 +65,7 @@ def test_the_page_of_a_comparison_has_both_runs_and_what_each_found(compared):
     assert pair["sentence"] == workflow.read("results/compare_lower--tiny.json")["pairs"][0]["sentence"]
 
 
+@pytest.mark.slow
 def test_the_page_of_a_run_takes_other_seeds_when_they_are_finished(compared):
     workflow, _ = compared
     assert workflow("--dry-run", PAGE).jobs == {"report_run": 1}

@@ -52,6 +52,7 @@ def test_shared_steps_are_computed_once(blank: Workflow) -> None:
     assert blank("results/compare_larger-1seeds.json", "-n", **STUDY).jobs["train_adapter"] == 2 * 2
 
 
+@pytest.mark.slow
 def test_a_comparison_has_what_the_scores_say(studied: Workflow) -> None:
     made = studied.read(TARGET)
     check_schema(made, "compare", TARGET)
@@ -81,6 +82,7 @@ def test_a_comparison_has_what_the_scores_say(studied: Workflow) -> None:
     assert "Nothing to be done" in studied(TARGET, "-n", **STUDY).said
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_compared_without_running_anything(studied: Workflow, tmp_path: Path) -> None:
     workflow = copied(studied, tmp_path)
     workflow.path("results/score_tiny-seed1.json").unlink()
@@ -99,6 +101,7 @@ def test_what_is_finished_is_compared_without_running_anything(studied: Workflow
     assert workflow(target, "-n", **STUDY).jobs == {"compare_runs": 1}
 
 
+@pytest.mark.slow
 def test_two_runs_are_compared_with_all_their_finished_seeds(studied: Workflow, tmp_path: Path) -> None:
     workflow = copied(studied, tmp_path)
     target = "results/compare_tiny_min_prob0p02--tiny.json"
@@ -115,6 +118,7 @@ def test_two_runs_are_compared_with_all_their_finished_seeds(studied: Workflow, 
         assert made["pairs"][0][key] == pairs[key]
 
 
+@pytest.mark.slow
 def test_finished_scores_of_another_machine_are_taken_as_they_are(studied: Workflow, fresh: Workflow) -> None:
     shutil.copy(studied.path("theirs.json"), fresh.path("theirs.json"))
     for run in OURS:
