@@ -16,7 +16,7 @@ rule plan_run:
         "../envs/cpu.yaml"
     params:
         run=lambda wildcards: get_single_run(wildcards.run).to_json(),
-        steps=run_steps,
+        steps=lambda wildcards: get_single_run(wildcards.run).steps(),
         base=lambda wildcards: get_model_folder(get_single_run(wildcards.run).model),
         loading=lambda wildcards: get_model_loading(get_single_run(wildcards.run).model),
         machine=lambda wildcards: get_machine(),

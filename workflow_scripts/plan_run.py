@@ -7,12 +7,12 @@ from typing import Any
 
 from arcfold.arc.folds import read_folds
 from arcfold.arc.tasks import tasks_by_id
-from arcfold.jobs.devices import visible_devices
 from arcfold.jobs.files import read_json, write_json
 from arcfold.jobs.job import job
 from arcfold.jobs.provenance import hash_inputs, provenance
+from arcfold.planning.here import device_name, devices_of
 from arcfold.planning.plan import Machine, check_disk, make_plan, plan_lines
-from arcfold.planning.rates import cpu_name, find_rates
+from arcfold.planning.rates import find_rates
 from arcfold.planning.subjects import present_bytes, subject_of
 
 
@@ -52,23 +52,6 @@ def main(
     check_disk(made, machine["keep_adapters"])
     made["provenance"] = provenance(inputs=hash_inputs(tasks=tasks, folds=folds, model=model), run=run)
     write_json(output, made, "plan")
-
-
-def device_name() -> str:
-    """What the first device here is called, as rates name it."""
-    if not visible_devices():
-        return cpu_name()
-    import torch
-
-    return str(torch.cuda.get_device_name()) if torch.cuda.is_available() else cpu_name()
-
-
-def devices_of(machine: dict[str, Any]) -> int:
-    """How many jobs there are at a time: as the config says, else what this call of Snakemake may use."""
-    if machine["devices"] != "auto":
-        return int(machine["devices"])
-    here = len(visible_devices()) if machine["device"] == "auto" else 0
-    return min(machine["slots"], here) if here and not machine["counted"] else int(machine["slots"])
 
 
 def free_bytes(gib: float | str) -> int:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from arcfold.arc.candidate_files import read_candidates
+from arcfold.arc.candidate_files import read_candidates, unscored
 from arcfold.jobs.files import read_json, write_json
 from arcfold.jobs.holes import refuse_holes
 from arcfold.jobs.job import job
@@ -30,6 +30,13 @@ def main(
 ) -> None:
     refuse_holes(adapter, candidates)
     watch = Stopwatch()
+    inputs = {"tasks": tasks, "candidates": candidates, "model": model, "adapter": f"{adapter}/training.json"}
+    if not settings["views"]:  # a deadline leaves no time for them, nor for loading torch
+        found, _ = read_candidates(candidates, fold, tasks)
+        made = {"fold": fold, "tasks": unscored(found["tasks"])}
+        made["provenance"] = provenance(inputs=hash_inputs(**inputs), watch=watch, settings=settings)
+        write_json(output, made, "rescored")
+        return
     # torch is loaded here, where the time counts
     from arcfold.jobs.compute import compute_device
     from arcfold.jobs.memory import memory_budget
@@ -67,8 +74,9 @@ def main(
             )
         watch.lap("rescoring")
         made = {"fold": found["fold"], "tasks": rescored_to_json(input_views, found["tasks"], log_probs)}
-        inputs = hash_inputs(tasks=tasks, candidates=candidates, model=model, adapter=f"{adapter}/training.json")
-        made["provenance"] = provenance(inputs=inputs, watch=watch, settings=settings, number_type=number_type(merged))
+        made["provenance"] = provenance(
+            inputs=hash_inputs(**inputs), watch=watch, settings=settings, number_type=number_type(merged)
+        )
     write_json(output, made, "rescored")
 
 

@@ -9,10 +9,12 @@ from arcfold.arc.misses import misses
 from arcfold.arc.scoring import score_task, total_score
 from arcfold.arc.selection import ranked
 from arcfold.arc.tasks import read_tasks, without_solutions
+from arcfold.jobs.checksums import followed
 from arcfold.jobs.files import InputError, read_json, write_json
 from arcfold.jobs.holes import read_hole
 from arcfold.jobs.job import job
 from arcfold.jobs.provenance import hash_inputs, provenance
+from arcfold.planning.rungs import cuts_of_folds
 from arcfold.planning.subjects import subject_of
 from arcfold.planning.truth import planned_and_true
 from arcfold.runs.fallbacks import fallbacks, summary
@@ -66,7 +68,7 @@ def main(
     }
     losses, made_by = trainings_of(run, adapters), provenance_of_steps(adapters, candidates, scorings or rescored)
     results = [folds, *adapters, *candidates, *rescored, *scorings, submission]
-    results = [path for path in results if read_hole(path) is None]
+    results = [str(followed(path)) for path in results if read_hole(path) is None]
     models = [{key: read_json(record, "model")[key] for key in ("name", "hash")} for record in records]
     # what the base model or a pretrained adapter had seen of these tasks: none, or allowed by the config
     made: dict[str, Any] = {
@@ -79,6 +81,7 @@ def main(
         "leakage": leaks,
         "folds": losses,
         "failed": list(found.failed),
+        **({"cuts": cuts_of_folds(run, adapters, candidates, rescored)} if "budget" in steps else {}),
         "tasks": scores,
         **({} if leaderboard is None else {"leaderboard": leaderboard}),
     }
@@ -96,7 +99,9 @@ def main(
         **plan,
         seconds_of_folds={step: [each["seconds"] for each in folds_of] for step, folds_of in made_by.items()},
         devices_of_folds={step: [each["device"] for each in folds_of] for step, folds_of in made_by.items()},
-        peak_host_mib={step: max(each["peak_host_mib"] for each in folds_of) for step, folds_of in made_by.items()},
+        peak_host_mib={
+            step: max((each["peak_host_mib"] for each in folds_of), default=0) for step, folds_of in made_by.items()
+        },
     )
     write_json(output, made, "score")
     for fold in losses:

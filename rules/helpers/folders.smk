@@ -24,3 +24,5 @@ onstart:
         watch_slurm()
     if config["workers"]:
         write_job_files(jobs)
+    if IN_TIME:
+        begin_in_time(jobs)

@@ -36,6 +36,7 @@ def remove_holes():
 
 
 onsuccess:
+    say_cuts()
     remove_holes()
     say_results()
 

@@ -62,7 +62,7 @@ def all_in_store(stage):
     @of_wildcards
     def paths(wildcards):
         check_run(wildcards.run)
-        return get_run(wildcards.run).paths(stage)
+        return paths_in_time(wildcards.run, stage) if IN_TIME else get_run(wildcards.run).paths(stage)
 
     return paths
 
@@ -73,7 +73,7 @@ def linked_in_store(stage):
     @of_wildcards
     def paths(wildcards):
         check_run(wildcards.run)
-        return get_run(wildcards.run).linked(stage)
+        return paths_in_time(wildcards.run, stage) if IN_TIME else get_run(wildcards.run).linked(stage)
 
     return paths
 
@@ -87,7 +87,7 @@ def get_other_scorings(wildcards):
 
 @of_wildcards
 def get_scorings(wildcards):
-    return get_run(wildcards.run).scorings()
+    return paths_in_time(wildcards.run, "rescored") if IN_TIME else get_run(wildcards.run).scorings()
 
 
 def get_run_file(name):
@@ -198,8 +198,9 @@ def run_param(section):
 
 
 def run_steps(wildcards):
-    """The folders of the store that a run is made of."""
-    return get_run(wildcards.run).steps()
+    """The folders of the store that a run is made of; under a deadline those that it would be made of, and the budget."""
+    steps = get_run(wildcards.run).steps()
+    return steps | {"budget": f"{in_run(wildcards.run)}/budget.json"} if IN_TIME else steps
 
 
 def link_marker(name):

@@ -4,7 +4,7 @@ from arcfold.jobs.client import PARENT, identity_of
 from arcfold.jobs.request import write_request_of
 from arcfold.jobs.workers import CLIENT, workers_folder
 
-WORKER_SCRIPTS = ("train_adapter", "pretrain_adapter", "search_candidates", "rescore_candidates")
+WORKER_SCRIPTS = ("train_adapter", "pretrain_adapter", "search_candidates", "rescore_candidates", "fold_in_time")
 
 
 @says_its_line

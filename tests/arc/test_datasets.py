@@ -14,7 +14,7 @@ from arcfold.arc.datasets import (
     load_dataset,
     prompt_lengths,
 )
-from arcfold.arc.tasks import tasks_to_json, without_solutions
+from arcfold.arc.tasks import spread_tasks, tasks_to_json, without_solutions
 from arcfold.jobs.files import InputError
 
 
@@ -141,3 +141,13 @@ def test_the_shortest_of_a_subset_are_tasks_of_the_subset(config, arc):
     lengths = prompt_lengths([t for t in arc["arc2_evaluation"] if t.id not in old])
     made = load_dataset(config, "new_and_short")
     assert [t.id for t in made] == sorted(lengths, key=lambda name: (lengths[name], name))[:4]
+
+
+def test_tasks_are_spread_over_all_lengths() -> None:
+    made = [task(name, [("1", "2")], [("1", None)]) for name in "fbadec"]
+    lengths = {name: place for place, name in enumerate("abcdef")}
+    assert [each.id for each in spread_tasks(made, lengths, 3)] == ["b", "d", "f"]
+    assert [each.id for each in spread_tasks(made, lengths, 6)] == list("abcdef")
+    assert [each.id for each in spread_tasks(made, lengths, 1)] == ["d"]
+    with pytest.raises(InputError, match="7 tasks are asked for, expected at most the 6"):
+        spread_tasks(made, lengths, 7)

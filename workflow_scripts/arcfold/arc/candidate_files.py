@@ -30,6 +30,21 @@ def read_candidates(path: str | Path, fold: int, tasks: str | Path) -> tuple[dic
     return found, [known[task_id] for task_id in found["tasks"]]
 
 
+def unscored(tasks: Mapping[str, Any]) -> dict[str, Any]:
+    """The `tasks` of a rescored file in which nothing is scored yet. tasks: those of a candidates file"""
+    return {
+        task_id: {
+            "scoring_views": [],
+            "test": [
+                {"candidates": [{**candidate, "scored": []} for candidate in output["candidates"]]}
+                | {key: output[key] for key in ("skipped",) if key in output}
+                for output in entry["test"]
+            ],
+        }
+        for task_id, entry in tasks.items()
+    }
+
+
 def check_outputs(
     path: str | Path, task_id: str, entry: Mapping[str, Any], known: Mapping[str, Task], tasks: str | Path
 ) -> None:

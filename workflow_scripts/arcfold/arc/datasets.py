@@ -16,6 +16,7 @@ from arcfold.arc.tasks import (
     read_kaggle,
     read_tasks,
     shortest_tasks,
+    spread_tasks,
     task_files,
     tasks_to_json,
     without_solutions,
@@ -50,6 +51,8 @@ def load_dataset(config: Mapping[str, Any], name: str) -> list[Task]:
     if "of" in entry:
         tasks = load_dataset(config, entry["of"])
         try:
+            if "spread" in entry:
+                return spread_tasks(tasks, prompt_lengths(tasks), entry["spread"])
             return shortest_tasks(tasks, prompt_lengths(tasks), entry["shortest"], entry.get("skip", 0))
         except InputError as error:
             raise InputError(f"config: datasets/{name}: {error}") from None
@@ -65,8 +68,9 @@ def count_tasks(config: Mapping[str, Any], name: str, cache: str | Path | None =
     """
     entry = config["datasets"].get(name, {})
     dataset_files(config, name)
-    if "shortest" in entry:
-        return int(entry["shortest"])
+    for key in ("shortest", "spread"):
+        if key in entry:
+            return int(entry[key])
     if cache is None:
         return len(load_dataset(config, name))
     path = Path(cache) / f"{hash_of(content_of(config, name, cache), 24)}.json"

@@ -4,6 +4,7 @@ For example, of a test input whose output is 3 × 3:
 
     candidates (best first)        reason
     none, its prompt is too long   did_not_fit
+    none, the deadline was near    out_of_time
     none, nothing was found        fallback
     wrong, wrong, right            ranked_later
     3 × 4, equal in 3 × 3, wrong   only_size
@@ -32,6 +33,8 @@ class Reason(StrEnum):
     """The search found no candidate at all, so the fallback answered."""
     DID_NOT_FIT = "did_not_fit"
     """It was not searched: the test input is too long."""
+    OUT_OF_TIME = "out_of_time"
+    """It was not searched: the deadline left no time for its fold."""
     FAILED = "failed"
     """It was not searched: a job of its fold failed for good."""
 

@@ -15,7 +15,8 @@ class Candidate:
     """A grid that the search found, in the original view.
 
     found: log-probability in each inference view that found it
-    scored: log-probability in each scoring view; the same views for all candidates of a test input
+    scored: log-probability in each scoring view; the same views for all candidates of a test input, none where there
+        was no time for rescoring
     """
 
     grid: Grid
@@ -24,7 +25,12 @@ class Candidate:
 
 
 def product_of_experts(candidate: Candidate) -> float:
-    """Mean log-probability over the scoring views (PoE paper, arXiv 2505.07859: the geometric mean)."""
+    """Mean log-probability over the scoring views (PoE paper, arXiv 2505.07859: the geometric mean).
+
+    Where there are none, what `sum_2024` makes of the views that found the candidates.
+    """
+    if not candidate.scored:
+        return sum_2024(candidate)
     return sum(candidate.scored) / len(candidate.scored)
 
 

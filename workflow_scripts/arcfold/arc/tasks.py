@@ -320,6 +320,14 @@ def shortest_tasks(tasks: Sequence[Task], lengths: Mapping[str, int], count: int
     return sorted(tasks, key=lambda task: (lengths[task.id], task.id))[skip : skip + count]
 
 
+def spread_tasks(tasks: Sequence[Task], lengths: Mapping[str, int], count: int) -> list[Task]:
+    """`count` tasks over the whole range of lengths, one from the middle of each `count`-th of them; ties by id."""
+    if count > len(tasks):
+        raise InputError(f"{count} tasks are asked for, expected at most the {len(tasks)} that there are")
+    in_order = sorted(tasks, key=lambda task: (lengths[task.id], task.id))
+    return [in_order[(2 * place + 1) * len(tasks) // (2 * count)] for place in range(count)]
+
+
 @dataclass(frozen=True)
 class Subset:
     """The tasks of some datasets that stand in none of the old ones, and why the others were left out."""

@@ -30,6 +30,8 @@ from arcfold.jobs.files import InputError, hash_of_file, new_file, remove_leftov
 
 SUMS = "SHA256SUMS"
 RESULTS = "results"
+SO_FAR = ("budget.json", "submission_so_far.json")
+"""Files of a run that change as long as it is under way, and are no job's."""
 WITHOUT_SUMS = ("logs", "records")
 """Folders in results/ whose files have no lines. A damaged record is as good as none: its target is made again."""
 
@@ -44,9 +46,9 @@ _ABANDONED = 30.0
 def check(paths: Iterable[str | Path]) -> None:
     """Raises InputError for a file that is not as its line says; of a folder all its files are looked at.
 
-    paths: as Snakemake has them, relative to the folder that it runs in
+    paths: as Snakemake has them, relative to the folder that it runs in; of a link what it leads to is looked at
     """
-    for folder, names in _by_sums(paths).items():
+    for folder, names in _by_sums(map(followed, paths)).items():
         sums = read_sums(folder)
         for name in names:
             if os.path.lexists(folder / name):  # a missing one is its reader's to name
@@ -94,6 +96,11 @@ def place_of(path: str | Path) -> tuple[Path, str] | None:
     return Path(*parts[:depth]), "/".join(parts[depth:])
 
 
+def followed(path: str | Path) -> str | Path:
+    """What a link leads to, by its own words; any other path as it is."""
+    return os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(path))) if os.path.islink(path) else path
+
+
 def folders_with_sums() -> list[Path]:
     """The folders below results/ that have a SHA256SUMS or should have one."""
     return [path for path in (Path(RESULTS), *Path(*_STORE).glob("*/*/*/*")) if path.is_dir()]
@@ -102,6 +109,8 @@ def folders_with_sums() -> list[Path]:
 def files_of(folder: Path, name: str = "") -> list[str]:
     """The names in `folder` of a file, or of all files below one: no links, nothing hidden, not its SHA256SUMS."""
     start = folder / name
+    if start.is_symlink():
+        return []
     if not start.is_dir():
         return [name] if start.is_file() else []
     found = []

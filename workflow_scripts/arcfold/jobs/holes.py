@@ -31,6 +31,8 @@ from arcfold.jobs.files import InputError, new_folder, write_json
 NOTE = "failed.json"
 """The file that stands in a folder which would have been a result."""
 KEY = "failed"
+OUT_OF_TIME = "out of time"
+"""How the reason of a fold begins for which a deadline left no time."""
 _BEGINNING = f'{{\n  "{KEY}": '
 """The first characters of a note, as write_json writes it."""
 
@@ -90,7 +92,8 @@ def remove_hole(path: str | Path) -> None:
 def main(rule: str, reason: str, *outputs: str) -> None:
     """For a client whose worker died: it is plain Python without this package."""
     for output in outputs:
-        leave_hole(output, rule, InputError(reason))
+        if read_hole(output) is None:  # else the job has said itself why it ends
+            leave_hole(output, rule, InputError(reason))
 
 
 if __name__ == "__main__":

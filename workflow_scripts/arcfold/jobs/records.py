@@ -189,4 +189,5 @@ def _in_order(records: Mapping[str, dict[str, Any]]) -> Iterator[dict[str, Any]]
 
 def _touch(path: str) -> None:
     stamp = os.path.join(path, ".snakemake_timestamp")
-    os.utime(stamp if os.path.isdir(path) and os.path.exists(stamp) else path)
+    # of a link its own time counts, as in `modified`
+    os.utime(stamp if os.path.isdir(path) and os.path.exists(stamp) else path, follow_symlinks=False)

@@ -15,11 +15,12 @@ resources/rates.json; both are the same fit of points like these, one for each j
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,14 @@ class Rates:
         }
 
 
+SOME = Rates(
+    device="", memory=None, threads=1, model="", parameters=15_000_000, number_type="float32", backend="",
+    start_seconds=5.0, first_step_seconds=0.5, step_seconds=0.02, training_flops=1e11, token_bytes=0.0,
+    search=PromptRates(0.2, 1e11, 0.003), min_prob=0.17, rescoring=PromptRates(0.2, 1e11, 0.0005), script_seconds=1.0,
+)  # fmt: skip
+"""Of the order of what a core does: where nothing at all is known, the first jobs correct it."""
+
+
 def cpu_name() -> str:
     """What this machine's CPU calls itself, without marks and clock rates, and whether it has AMX."""
     try:
@@ -115,6 +124,30 @@ def find_rates(
         return None
     *_, rates, where = min(found, key=lambda each: each[:3])
     return rates, os.path.relpath(where)
+
+
+def guessed_rates(device: str, parameters: int, calibration: str | Path = CALIBRATION) -> Rates:
+    """Rates where nobody has measured the model on the device: of the model that is nearest in size, there if possible.
+
+    What belongs to a step or a token beside its multiplications grows with the parameters.
+    """
+    found = [Rates.from_json(record) for path in (Path(calibration), SHIPPED) for record in _records(path)]
+    rates = min(
+        [*found, SOME],
+        key=lambda each: (each.device != device, abs(math.log(max(each.parameters, 1) / max(parameters, 1)))),
+    )
+    factor = parameters / max(rates.parameters, 1)
+    return replace(
+        rates,
+        step_seconds=rates.step_seconds * factor,
+        parameters=parameters,
+        search=_larger(rates.search, factor),
+        rescoring=_larger(rates.rescoring, factor),
+    )
+
+
+def _larger(of: PromptRates, factor: float) -> PromptRates:
+    return replace(of, reply_token_seconds=of.reply_token_seconds * factor)
 
 
 def shipped_devices() -> list[str]:

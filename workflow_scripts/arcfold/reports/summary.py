@@ -23,6 +23,7 @@ OUTCOMES: dict[str, tuple[str, str]] = {
     Reason.NOT_FOUND: ("not found", "the right grid is none of the candidates"),
     Reason.FALLBACK: ("no candidate", "the search found nothing, the fallback answered"),
     Reason.DID_NOT_FIT: ("did not fit", "too long to be searched"),
+    Reason.OUT_OF_TIME: ("out of time", "the deadline left no time for its fold"),
     Reason.FAILED: ("fold failed", "a job of its fold failed for good"),
     UNKNOWN: ("wrong", "wrong, in a submission from elsewhere"),
 }

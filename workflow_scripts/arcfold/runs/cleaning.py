@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from arcfold.jobs.files import InputError
+from arcfold.jobs.files import InputError, read_json
 from arcfold.jobs.records import RECORDS, RESULTS
 from arcfold.runs.ensembles import OWN_STAGES, resolve
 from arcfold.runs.runs import STAGES, check_dataset, settings_by_key
@@ -27,7 +27,7 @@ def unneeded(config: Mapping[str, Any], count_tasks: Callable[[str], int]) -> li
     goes is of settings that no entry of the config, no study and no run that has results leads to, and of datasets that
     the config does not know. So do checkpoints of a training that is done, and what a killed job was about to write.
     """
-    of_names = _keys_of(config, [*_names_of_studies(config), *_names_with_results()], count_tasks)
+    of_names = _keys_of(config, [*_names_of_studies(config), *_names_with_results()], count_tasks) | _keys_of_cuts()
     needed = {stage: settings_by_key(config, stage).keys() | of_names for stage in STAGES}
     needed |= dict.fromkeys(OWN_STAGES, of_names)
     found = []
@@ -78,6 +78,16 @@ def _keys_of(config: Mapping[str, Any], names: Iterable[str], count_tasks: Calla
     for name in dict.fromkeys(names):
         with contextlib.suppress(InputError):
             keys |= resolve(config, name, count_tasks).keyed().keys()
+    return keys
+
+
+def _keys_of_cuts() -> set[str]:
+    """The folder names in the store of what runs under a deadline are made of, whatever settings gave way."""
+    keys: set[str] = set()
+    for path in (RESULTS / "runs").glob("*/budget.json"):
+        with contextlib.suppress(InputError):
+            folds = read_json(path, "budget")["folds"].values()
+            keys |= {Path(of["store"]).name for fold in folds for of in fold["steps"].values() if "store" in of}
     return keys
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from arcfold.jobs.holes import OUT_OF_TIME
 from arcfold.runs.predictions import Predictions
 
 
@@ -39,10 +40,15 @@ def summary(run: str, report: Mapping[str, Any]) -> list[str]:
     """What a person should know of a fallbacks.json, in lines; none if every test input was searched."""
     if report["complete"]:
         return []
+    late = [str(failed["fold"]) for failed in report["failed"] if failed["reason"].startswith(OUT_OF_TIME)]
     lines = [
         f"warning: run {run}: fold {failed['fold']} is left out, since {failed['rule']} failed: {failed['reason']}"
         for failed in report["failed"]
+        if not failed["reason"].startswith(OUT_OF_TIME)
     ]
+    if late:
+        which = f"fold {late[0]}" if len(late) == 1 else f"{len(late)} folds ({', '.join(late)})"
+        lines.append(f"warning: run {run}: the deadline left no time for {which}")
     not_searched = [reason for of_task in report["tasks"].values() for reason in of_task.values() if reason is not None]
     lines.append(
         f"warning: run {run}: {len(not_searched)} of {report['n_outputs']} test inputs were not searched; "

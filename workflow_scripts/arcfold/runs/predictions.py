@@ -12,7 +12,7 @@ from arcfold.arc.misses import Reason, Unsearched
 from arcfold.arc.selection import Candidate
 from arcfold.arc.tasks import Grid, Task, grid_from_json
 from arcfold.jobs.files import InputError, read_json
-from arcfold.jobs.holes import read_hole
+from arcfold.jobs.holes import OUT_OF_TIME, read_hole
 
 NAMED = 5
 """How many tasks a line names at most."""
@@ -47,11 +47,11 @@ def read_predictions(tasks: Sequence[Task], folds: Sequence[Sequence[str]], resc
         hole = read_hole(path)
         if hole is not None:
             failed.append({"fold": fold, **hole})
-            reason = f"fold {fold}: {hole['rule']} failed: {hole['reason']}"
+            said = unsearched(fold, hole)
             for task_id in ids:
                 tests = range(len(by_id[task_id].test))
                 candidates[task_id] = [[] for _ in tests]
-                holes[task_id] = dict.fromkeys(tests, Unsearched(Reason.FAILED, reason))
+                holes[task_id] = dict.fromkeys(tests, said)
             continue
         entries = read_entries(path, fold, by_id)
         for task_id in ids:
@@ -67,6 +67,13 @@ def read_predictions(tasks: Sequence[Task], folds: Sequence[Sequence[str]], resc
             if skipped:
                 holes[task_id] = skipped
     return Predictions(candidates, holes, failed)
+
+
+def unsearched(fold: int, hole: Mapping[str, str]) -> Unsearched:
+    """Why the tasks of a fold were not searched, as the hole in its place says."""
+    if hole["reason"].startswith(OUT_OF_TIME):
+        return Unsearched(Reason.OUT_OF_TIME, f"fold {fold}: {hole['reason']}")
+    return Unsearched(Reason.FAILED, f"fold {fold}: {hole['rule']} failed: {hole['reason']}")
 
 
 def read_rescored(paths: Sequence[str], tasks: Sequence[Task]) -> dict[str, list[list[Candidate]]]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from arcfold.jobs.checksums import RESULTS, SUMS, WITHOUT_SUMS, files_of, folders_with_sums, read_sums
+from arcfold.jobs.checksums import RESULTS, SO_FAR, SUMS, WITHOUT_SUMS, files_of, folders_with_sums, read_sums
 from arcfold.jobs.files import InputError, hash_of_file, read_json
 from arcfold.models.folder import check_record
 
@@ -85,7 +85,8 @@ def _verify_folder(folder: Path, found: Findings) -> None:
             found.damaged.append(str(path))
             if str(output) not in found.delete:
                 found.delete.append(str(output))
-    found.unknown += [str(folder / name) for name in _names(folder) if name not in sums]
+    unknown = [folder / name for name in _names(folder) if name not in sums]
+    found.unknown += [str(path) for path in unknown if path.name not in SO_FAR]
 
 
 def _names(folder: Path) -> list[str]:

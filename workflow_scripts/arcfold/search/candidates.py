@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from arcfold.arc.candidate_files import unscored
 from arcfold.arc.lengths import unsearchable
 from arcfold.arc.tasks import Grid, Task
 from arcfold.arc.text import Codec
@@ -195,17 +196,9 @@ def rescored_to_json(
 
     tasks: the `tasks` of a candidates file; log_probs: what `questions` were answered, in the order of the items
     """
-    rescored: dict[str, Any] = {
-        task_id: {
-            "scoring_views": [view.to_json() for view in views],
-            "test": [
-                {"candidates": [{**candidate, "scored": []} for candidate in output["candidates"]]}
-                | {key: output[key] for key in ("skipped",) if key in output}
-                for output in tasks[task_id]["test"]
-            ],
-        }
-        for task_id, views in input_views.views.items()
-    }
+    rescored = unscored({task_id: tasks[task_id] for task_id in input_views.views})
+    for task_id, views in input_views.views.items():
+        rescored[task_id]["scoring_views"] = [view.to_json() for view in views]
     for input_view, values in zip(input_views.items, log_probs, strict=True):
         found = rescored[input_view.task]["test"][input_view.test]["candidates"]
         for candidate, value in zip(found, values, strict=True):

@@ -23,6 +23,7 @@ WORDS: dict[str, str] = {
     Reason.NOT_FOUND: "not found",
     Reason.FALLBACK: "without a candidate",
     Reason.DID_NOT_FIT: "too long",
+    Reason.OUT_OF_TIME: "out of time",
     Reason.FAILED: "in folds that failed",
 }
 """How a line says of a number of outputs why they were missed."""

@@ -15,9 +15,7 @@ and the end of a process frees a device at once. So does a job that fails, for w
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
-import gc
 import json
 import os
 import runpy
@@ -33,6 +31,7 @@ from typing import Any, TextIO, cast
 
 from arcfold.jobs import devices
 from arcfold.jobs.files import InputError
+from arcfold.jobs.inside import forget
 from arcfold.jobs.request import read_request
 from arcfold.models.loading import keeping_models
 
@@ -161,18 +160,7 @@ def _run(job: str, said: Said) -> tuple[int, bool]:
         return 1, False
     finally:
         sys.stdout, sys.stderr = streams
-        _forget()
-
-
-def _forget() -> None:
-    """Leaves nothing of a job to the next: what hangs in cycles, free memory in pieces, peaks."""
-    gc.collect()
-    # after hundreds of jobs of all sizes what is free lies between what is not, and the process only grows
-    with contextlib.suppress(OSError, AttributeError):  # a C library of another kind
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        torch.cuda.reset_peak_memory_stats()
+        forget()
 
 
 def _line(connection: socket.socket) -> bytes:
