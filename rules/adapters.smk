@@ -6,7 +6,7 @@ use rule worker_job as train_adapter with:
         tasks=get_challenges_of_dataset,
         folds=earlier_in_store("adapters", "folds", "folds.json"),
         model=stage_model_record("adapters"),
-        weights=stage_model_files("adapters"),
+        weights=stage_model_inputs("adapters"),
         init=get_init,
     output:
         **outputs_of_training("results/store/adapters/{dataset}/{split}/{key}/fold-{fold}"),

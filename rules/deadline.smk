@@ -7,7 +7,7 @@ if IN_TIME:
             tasks=lambda wildcards: get_challenges_file(get_run(wildcards.run).dataset),
             folds=in_store("folds", "folds.json"),
             model=lambda wildcards: f"results/models/{get_run(wildcards.run).model}.json",
-            weights=lambda wildcards: get_model_files(get_run(wildcards.run).model),
+            weights=lambda wildcards: get_model_inputs(get_run(wildcards.run).model),
             init=get_init_of_run,
         output:
             adapter=link_of_adapter("results/runs/{run}/adapters/fold-{fold}"),

@@ -27,7 +27,7 @@ use rule rescore_candidates as rescore_others with:
     input:
         tasks=get_challenges_of_dataset,
         model=lambda wildcards: f"results/models/{get_scoring_member(wildcards).model}.json",
-        weights=lambda wildcards: get_model_files(get_scoring_member(wildcards).model),
+        weights=lambda wildcards: get_model_inputs(get_scoring_member(wildcards).model),
         adapter=lambda wildcards: get_scoring_member(wildcards).paths("adapters")[int(wildcards.fold)],
         candidates=get_others,
     output:

@@ -6,7 +6,7 @@ use rule worker_job as search_candidates with:
         tasks=get_challenges_of_dataset,
         folds=earlier_in_store("candidates", "folds", "folds.json"),
         model=stage_model_record("candidates"),
-        weights=stage_model_files("candidates"),
+        weights=stage_model_inputs("candidates"),
         adapter=earlier_in_store("candidates", "adapters", "fold-{fold}"),
     output:
         "results/store/candidates/{dataset}/{split}/{key}/fold-{fold}.json",
@@ -29,7 +29,7 @@ use rule worker_job as rescore_candidates with:
     input:
         tasks=get_challenges_of_dataset,
         model=stage_model_record("rescored"),
-        weights=stage_model_files("rescored"),
+        weights=stage_model_inputs("rescored"),
         adapter=earlier_in_store("rescored", "adapters", "fold-{fold}"),
         candidates=earlier_in_store("rescored", "candidates", "fold-{fold}.json"),
     output:

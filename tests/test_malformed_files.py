@@ -887,6 +887,26 @@ CASES: list[tuple[str, Break, str]] = [
     ),
     ("corpus of pairs", bomb, "corpus.zip: tasks/a.json: 135266304 bytes unpacked, expected at most 134217728"),
     (
+        "archive of a run",
+        text("run.zip", "no zip"),
+        "run.zip: no archive that can be read (File is not a zip file)",
+    ),
+    (
+        "archive of a run",
+        cut("run.zip", -30),
+        "run.zip: no archive that can be read (File is not a zip file)",
+    ),
+    (
+        "archive of a run",
+        gone("run.zip"),
+        "run.zip: no such file, expected the archive of a run",
+    ),
+    (
+        "archive of a run",
+        lambda folder: write_zip(folder / "run.zip", {"2folds/tasks.json": {"a": TASK}}),
+        "run.zip: no SHA256SUMS in one folder, expected the archive of a run",
+    ),
+    (
         "corpus of tasks",
         archive(**{"a.json": {"train": [PAIR], "test": 7}}),
         "corpus.zip: a.json: not in the layout 'tasks', expected one of pairs, tasks",

@@ -23,6 +23,7 @@ from arcfold.runs.config import read_config
 from arcfold.runs.names import name_parts
 from arcfold.runs.runs import score_file
 from arcfold.jobs.sources import hash_of_code
+from snakemake.common import overwrite_function_params
 
 # What was found in earlier calls, each named by all that it depends on.
 KNOWN = Path(".snakemake/arcfold/known")
@@ -35,7 +36,7 @@ def of_wildcards(function):
 
     Snakemake takes it twice for each job, in all a fifth of a dry run.
     """
-    function.__signature__ = inspect.signature(function)
+    overwrite_function_params(function, inspect.signature(function).parameters)
     return function
 
 

@@ -147,10 +147,10 @@ def stage_model_record(stage):
     return path
 
 
-def stage_model_files(stage):
+def stage_model_inputs(stage):
     @of_wildcards
     def paths(wildcards):
-        return get_model_files(get_settings(stage, wildcards.key)["model"])
+        return get_model_inputs(get_settings(stage, wildcards.key)["model"])
 
     return paths
 
