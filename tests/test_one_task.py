@@ -60,6 +60,7 @@ def written(folder: Path, content: Task) -> str:
 # --- as a program ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_it_solves_its_task_and_shows_two_attempts() -> None:
     done = run()
     assert done.returncode == 0, done.stderr

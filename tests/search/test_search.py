@@ -106,10 +106,10 @@ def _sequential(count: int, longest: int) -> list[Replies]:
 
 @pytest.mark.parametrize("min_prob", [0.17, 0.05, 0.01])
 def test_real_tasks_same_as_the_sequential_search(min_prob: float) -> None:
-    queries = [Query(prompt, 13) for prompt in real_prompts(20)]
+    queries = [Query(prompt, 13) for prompt in real_prompts(12)]
     found = search(shared_embedded_model(), queries, end=END, min_prob=min_prob)
     several = 0
-    for replies, one in zip(_sequential(20, 13), found, strict=True):
+    for replies, one in zip(_sequential(12, 13), found, strict=True):
         expected = {tokens: value for tokens, value in replies.items() if value >= math.log(min_prob)}
         _same(one, expected, min_prob)
         several += len(expected) > 1

@@ -93,6 +93,7 @@ def test_the_base_model_is_opened_once(tmp_path: Path) -> None:
     assert len(seen["receivers"]) <= 12, seen["receivers"]
 
 
+@pytest.mark.slow
 @needs_trl_on_a_cpu
 @pytest.mark.parametrize("backend", ["trl"])
 def test_beside_transformers_own_reading_it_is_opened_once(tmp_path: Path, backend: str) -> None:

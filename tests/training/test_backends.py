@@ -54,6 +54,7 @@ print(json.dumps(facts))
 """
 
 
+@pytest.mark.slow
 def test_the_comparison_of_backends_runs_in_its_small_form(tmp_path: Path) -> None:
     """Training, search, rescoring and score, and the adapter merged against plain peft."""
     environment = environment_of_tests()

@@ -317,7 +317,7 @@ for mebibytes in map(int, sys.argv[3:]):
             (8, 300, 8000),
             "out of memory with a batch of 1",
             "batch cut to 4, accumulation raised to 2",
-            marks=needs_trl_on_a_cpu,
+            marks=(needs_trl_on_a_cpu, pytest.mark.slow),
         ),
     ],
 )

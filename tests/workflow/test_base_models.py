@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import zipfile
 
+import pytest
+
 SHAPE = {"layers": 1, "width": 32, "hidden": 64, "heads": 1, "head_size": 32, "positions_by": "grids"}
 BATCHES = {"tokens": 4096, "longest": 2048}
 RECIPES = {
@@ -43,6 +45,7 @@ def easy(colour):
     return {"train": [{"input": [[colour, n]], "output": [[n, colour]]} for n in range(3)], "test": []}
 
 
+@pytest.mark.slow
 def test_a_base_model_is_a_target_like_any_other(fresh):
     archive(fresh, {f"task{n}": easy(n) for n in range(4, 8)})
     call = fresh("results/base_model/more", **RECIPES)

@@ -10,6 +10,7 @@ from tiny_workflow import copied
 from arcfold.jobs.files import check_schema
 
 
+@pytest.mark.slow
 def test_all_ways_take_the_same_steps_and_ours_the_same_losses(done, tmp_path):
     workflow = copied(done, tmp_path)
     call = workflow("results/benchmark/training.json")

@@ -30,6 +30,7 @@ def test_what_is_no_deadline_is_said_before_anything_runs(blank: Workflow) -> No
     refused(blank(SCORE, "-n", deadline="17:30", rehearsal_of=240), "rehearsal_of", "'17:30', expected minutes")
 
 
+@pytest.mark.slow
 def test_what_is_there_is_taken_and_a_cut_run_leaves_the_full_one_alone(copy: Workflow, tmp_path: Path) -> None:
     full, before = copy.read(SCORE), stored(copy)
     submission = copy.path(f"{RUN}/submission.json").read_bytes()

@@ -23,10 +23,9 @@ def goes_on(workflow: Workflow, undisturbed: Workflow) -> None:
     assert {SCORE, "results/runs/tiny/submission.json", "results/runs/tiny/files.json"} <= made.keys()
 
 
-# a job and the group die inside a write
-@pytest.mark.parametrize("seed", [0, 2])
-def test_a_run_that_was_killed_goes_on(fresh: Workflow, done: Workflow, seed: int) -> None:
-    strike(fresh, kill_of(seed))
+# one dies inside a write; the other moments take minutes
+def test_a_run_that_was_killed_goes_on(fresh: Workflow, done: Workflow) -> None:
+    strike(fresh, kill_of(0))
     goes_on(fresh, done)
 
 

@@ -31,7 +31,7 @@ def scored(workflow: Workflow, *backends: str, gpus: int) -> None:
         assert not any("skipped" in note or "nothing" in note for note in made["notes"])
 
 
-@pytest.mark.parametrize("backends", [pytest.param(("packed", "trl"), marks=needs_trl_on_a_cpu)])
+@pytest.mark.parametrize("backends", [pytest.param(("packed", "trl"), marks=(needs_trl_on_a_cpu, pytest.mark.slow))])
 def test_on_a_cpu(fresh: Workflow, backends: tuple[str, ...]) -> None:
     scored(fresh, *backends, gpus=0)
 

@@ -138,6 +138,7 @@ def test_a_hole_that_a_killed_run_left_is_no_result(copy):
     assert copy("--dry-run", SCORE, "--rerun-triggers", "mtime", keep_going=True).jobs == made
 
 
+@pytest.mark.slow
 def test_a_run_of_which_every_fold_diverges_has_no_score(fresh):
     # finite weights whose logits are not
     path = fresh.path("models/bigram/model.safetensors")
