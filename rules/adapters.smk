@@ -67,8 +67,7 @@ rule merge_adapter:
     conda:
         "../envs/cpu.yaml"
     resources:
-        mem_mb=get_memory,
-        runtime=get_minutes,
+        **NEEDS,
     params:
         base=lambda wildcards: get_model_folder(get_single_run(wildcards.run).model),
         loading=lambda wildcards: get_model_loading(get_single_run(wildcards.run).model),

@@ -53,6 +53,19 @@ def says_its_line(function):
     return told
 
 
+def in_call_of_snakemake(name, ask):
+    """What the call of Snakemake that reads this file knows and the workflow does not know yet; None if nobody does.
+
+    name: of a variable in that call; ask: what is looked for in its value, None where it is not there
+    """
+    frame = sys._getframe()
+    while frame is not None:
+        if name in frame.f_locals and (found := ask(frame.f_locals[name])) is not None:
+            return found
+        frame = frame.f_back
+    return None
+
+
 @says_its_line
 def checked_config():
     """The defaults with the user's files and values over them, which Snakemake would merge in another way."""

@@ -6,13 +6,8 @@ from arcfold.runs.targets import check_targets
 
 def get_targets():
     """What was asked for, as the call of Snakemake that reads this file has it; the workflow gets it afterwards."""
-    frame = sys._getframe()
-    while frame is not None:
-        asked = getattr(frame.f_locals.get("self"), "dag_settings", None)
-        if asked is not None:
-            return [str(target) for target in asked.targets]
-        frame = frame.f_back
-    return []
+    asked = in_call_of_snakemake("self", lambda caller: getattr(caller, "dag_settings", None))
+    return [] if asked is None else [str(target) for target in asked.targets]
 
 
 @says_its_line
