@@ -88,6 +88,8 @@ def get_run(name):
             check_layers(f"run {name}", member.model, member.settings["training"])
     if workflow.is_main_process:
         runs.keep_keys(run.keyed(), KEYS)
+        if STORED:
+            workflow.configfiles.extend(str(KEYS / f"{key}.json") for key in run.keyed())
     return run
 
 
@@ -184,6 +186,8 @@ def get_tasks_file(dataset):
 @says_its_line
 def marker(target, stale):
     """An input that makes its rule run again when the target is stale, whatever Snakemake remembers of it."""
+    if STORED:  # Snakemake alone remembers what objects were made from
+        return []
     # in a folder of its own: of a folder that it has seen Snakemake takes no notice of new files
     path = Path(".snakemake/arcfold/markers") / "+".join(Path(target).parts) / "marker"
     with says_what_cannot_be_written(path):

@@ -16,7 +16,13 @@ def get_model_folder(name):
 
 @says_its_line
 def get_model_files(name):
-    """The files of a local base model; the folder of one that a rule makes."""
+    """The files of a local base model; the folder of one that a rule makes.
+
+    With object storage those of a local one are no inputs: they are in the image that jobs run in.
+    """
+    if STORED and not get_model_entry(name).get("cut") and "path" in get_model_entry(name):
+        get_model_origin_files(name)
+        return []
     return [get_model_folder(name)] if get_model_entry(name).get("cut") else get_model_origin_files(name)
 
 

@@ -15,8 +15,9 @@ def check_asked():
     outputs = {}
     for made_by in workflow.rules:
         for output in made_by.output:
-            path = re.sub(r"\{(\w+),.*?\}(?=[^}]|$)", r"{\1}", str(output))
-            outputs.setdefault(path, []).append(re.compile(output.regex()))
+            path = re.sub(r"\{(\w+),.*?\}(?=[^}]|$)", r"{\1}", stored.path_here(str(output)))
+            expression = output.regex().pattern.removeprefix(re.escape(BEFORE_COPIES))
+            outputs.setdefault(path, []).append(re.compile(expression))
     check_targets(get_targets(), [made_by.name for made_by in workflow.rules], outputs, config)
 
 
