@@ -22,6 +22,7 @@ wildcard_constraints:
 
 # reads config.yaml and the user's files over it
 include: "rules/helpers/common.smk"
+include: "rules/helpers/storage.smk"
 
 
 # for `--sdm apptainer` alone
@@ -66,6 +67,7 @@ include: "rules/plans.smk"
 include: "rules/results.smk"
 # Behind all rules, since they are about each of them.
 include: "rules/helpers/paths.smk"
+include: "rules/helpers/sources.smk"
 include: "rules/helpers/records.smk"
 
 

@@ -28,7 +28,7 @@ use rule worker_job as pretrain_adapter with:
     input:
         tasks=lambda wildcards: get_pretraining(wildcards.adapter)["tasks"],
         model=f"results/models/{config['model']}.json",
-        weights=lambda wildcards: get_model_files(config["model"]),
+        weights=lambda wildcards: get_model_inputs(config["model"]),
     output:
         directory("results/adapters/{adapter}"),
     log:
@@ -58,7 +58,7 @@ use rule link_folds as link_adapter with:
 rule merge_adapter:
     input:
         model=lambda wildcards: f"results/models/{get_single_run(wildcards.run).model}.json",
-        weights=lambda wildcards: get_model_files(get_single_run(wildcards.run).model),
+        weights=lambda wildcards: get_model_inputs(get_single_run(wildcards.run).model),
         adapter=in_store("adapters", "fold-{fold}"),
     output:
         directory("results/runs/{run}/merged/fold-{fold}"),
@@ -67,8 +67,7 @@ rule merge_adapter:
     conda:
         "../envs/cpu.yaml"
     resources:
-        mem_mb=get_memory,
-        runtime=get_minutes,
+        **NEEDS,
     params:
         base=lambda wildcards: get_model_folder(get_single_run(wildcards.run).model),
         loading=lambda wildcards: get_model_loading(get_single_run(wildcards.run).model),

@@ -31,8 +31,7 @@ rule cut_vocabulary:
     conda:
         "../envs/cpu.yaml"
     resources:
-        mem_mb=get_memory,
-        runtime=get_minutes,
+        **NEEDS,
     params:
         source=lambda wildcards: get_model_origin(wildcards.model),
         text_format=lambda wildcards: get_model_entry(wildcards.model)["format"],
@@ -73,8 +72,7 @@ rule make_stock_model:
     conda:
         "../envs/cpu.yaml"
     resources:
-        mem_mb=get_memory,
-        runtime=get_minutes,
+        **NEEDS,
     params:
         source=lambda wildcards: get_model_folder(wildcards.model),
         text_format=lambda wildcards: get_model_entry(wildcards.model)["format"],

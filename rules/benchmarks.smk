@@ -6,7 +6,7 @@ use rule gpu_job as benchmark_search with:
         tasks=lambda wildcards: get_challenges_file(get_benchmark_run(wildcards.benchmark).dataset),
         folds=lambda wildcards: f"{get_benchmark_run(wildcards.benchmark).store('folds')}/folds.json",
         model=lambda wildcards: f"results/models/{get_benchmark_run(wildcards.benchmark).model}.json",
-        weights=lambda wildcards: get_model_files(get_benchmark_run(wildcards.benchmark).model),
+        weights=lambda wildcards: get_model_inputs(get_benchmark_run(wildcards.benchmark).model),
         adapters=get_benchmark_adapters,
     output:
         "results/benchmark/{benchmark}.json",

@@ -9,9 +9,8 @@ rule gpu_job:
         "../envs/cpu.yaml"
     threads: config["threads"]
     resources:
+        **NEEDS,
         gpu=1,
-        mem_mb=get_memory,
-        runtime=get_minutes,
     params:
         threads=config["threads"],
     script:
@@ -27,9 +26,8 @@ if config["workers"]:
             "../envs/cpu.yaml"
         threads: config["threads"]
         resources:
+            **NEEDS,
             gpu=1,
-            mem_mb=get_memory,
-            runtime=get_minutes,
         params:
             threads=config["threads"],
         shell:

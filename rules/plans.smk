@@ -33,7 +33,7 @@ use rule gpu_job as calibrate with:
         tasks=lambda wildcards: get_challenges_file(get_single_run(config["run"]).dataset),
         folds=lambda wildcards: f"{get_single_run(config['run']).store('folds')}/folds.json",
         model=lambda wildcards: f"results/models/{get_single_run(config['run']).model}.json",
-        weights=lambda wildcards: get_model_files(get_single_run(config["run"]).model),
+        weights=lambda wildcards: get_model_inputs(get_single_run(config["run"]).model),
     output:
         "results/calibration.json",
     log:

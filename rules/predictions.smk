@@ -8,6 +8,7 @@ use rule worker_job as search_candidates with:
         model=stage_model_record("candidates"),
         weights=stage_model_inputs("candidates"),
         adapter=earlier_in_store("candidates", "adapters", "fold-{fold}"),
+        whole=get_sign_of_whole_adapter,
     output:
         "results/store/candidates/{dataset}/{split}/{key}/fold-{fold}.json",
     log:

@@ -53,4 +53,4 @@ def get_timed_model(wildcards):
     # one that is still to be fetched is none of ours
     if Path(folder, CONFIG).is_file() and is_ours(folder):
         return TimedModel(f"results/stock/{name}", [f"results/stock/{name}"], f"results/stock/{name}.json")
-    return TimedModel(folder, get_model_files(name), f"results/models/{name}.json")
+    return TimedModel(folder, get_model_inputs(name), f"results/models/{name}.json")

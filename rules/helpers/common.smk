@@ -54,6 +54,19 @@ def says_its_line(function):
     return told
 
 
+def in_call_of_snakemake(name, ask):
+    """What the call of Snakemake that reads this file knows and the workflow does not know yet; None if nobody does.
+
+    name: of a variable in that call; ask: what is looked for in its value, None where it is not there
+    """
+    frame = sys._getframe()
+    while frame is not None:
+        if name in frame.f_locals and (found := ask(frame.f_locals[name])) is not None:
+            return found
+        frame = frame.f_back
+    return None
+
+
 @says_its_line
 def checked_config():
     """The defaults with the user's files and values over them, which Snakemake would merge in another way."""
@@ -76,6 +89,8 @@ def get_run(name):
             check_layers(f"run {name}", member.model, member.settings["training"])
     if workflow.is_main_process:
         runs.keep_keys(run.keyed(), KEYS)
+        if STORED:
+            workflow.configfiles.extend(str(KEYS / f"{key}.json") for key in run.keyed())
     return run
 
 
@@ -172,6 +187,8 @@ def get_tasks_file(dataset):
 @says_its_line
 def marker(target, stale):
     """An input that makes its rule run again when the target is stale, whatever Snakemake remembers of it."""
+    if STORED:  # Snakemake alone remembers what objects were made from
+        return []
     # in a folder of its own: of a folder that it has seen Snakemake takes no notice of new files
     path = Path(".snakemake/arcfold/markers") / "+".join(Path(target).parts) / "marker"
     with says_what_cannot_be_written(path):

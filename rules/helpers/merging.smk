@@ -19,7 +19,7 @@ def is_merged(run):
     """Whether a run's score comes from elsewhere and is what its name says. Warns of one that is not."""
     if not Path(score_file(run)).is_file() or Path(f"results/runs/{run}/files.json").is_file():
         return False
-    if IN_TIME:  # what gave way elsewhere is not in the record
+    if IN_TIME or STORED:  # what gave way elsewhere is not in the record, and of objects there is none
         return False
     difference = what_differs(score_file(run), get_score_params(run), code_counts=code_counts())
     if difference is not None and workflow.is_main_process:

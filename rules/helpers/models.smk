@@ -1,8 +1,4 @@
 # Where base models lie, and how they are loaded.
-from snakemake.settings.types import SharedFSUsage
-
-JOBS_SEE_THIS_FOLDER = SharedFSUsage.INPUT_OUTPUT in workflow.storage_settings.shared_fs_usage
-
 
 @says_its_line
 def get_model_entry(name):
@@ -17,21 +13,31 @@ def get_model_folder(name):
     return f"results/models/{name}" if get_model_entry(name).get("cut") else get_model_origin(name)
 
 
+def is_local_model(name):
+    """Whether a base model is used as it lies in a folder of the user's."""
+    return "path" in get_model_entry(name) and not get_model_entry(name).get("cut")
+
+
 @says_its_line
 def get_model_files(name):
-    """The files of a local base model; the folder of one that a rule makes."""
-    return [get_model_folder(name)] if get_model_entry(name).get("cut") else get_model_origin_files(name)
+    """The files of a local base model; the folder of one that a rule makes.
+
+    With object storage those of a local one are no inputs: they are in the image that jobs run in.
+    """
+    if not is_local_model(name):
+        return [get_model_folder(name)]
+    files = get_model_origin_files(name)
+    return [] if STORED else files
 
 
 @functools.cache
 def get_model_inputs(name):
-    """What the jobs of a fold read of a base model beside its record.
+    """What jobs read of a base model beside its record: the folder of one that a rule makes.
 
-    The files of a local one only where they have to be brought to the jobs. Elsewhere the record stands for them,
-    which is made from them: a file less for each job is a second less in a dry run of thousands.
+    Of a local one the record stands for the files, since it is made from them: a few files less for each job are a
+    tenth of the dry run of hundreds of folds.
     """
-    local = not get_model_entry(name).get("cut") and "path" in get_model_entry(name)
-    return [] if local and JOBS_SEE_THIS_FOLDER else get_model_files(name)
+    return [] if is_local_model(name) else [get_model_folder(name)]
 
 
 @says_its_line

@@ -1,5 +1,5 @@
-# What jobs ask of a cluster: memory and time, from the sizes of their run (arcfold.runs.resources). On one machine
-# nobody asks for them. `--set-resources train_adapter:mem_mb=8000` is stronger.
+# What jobs ask of a cluster: memory and time, from the sizes of their run (arcfold.runs.resources).
+# `--set-resources train_adapter:mem_mb=8000` is stronger.
 from arcfold.jobs.devices import device_files
 from arcfold.runs.resources import ModelNumbers, TaskNumbers, at_attempt, needs_of, other_needs
 
@@ -53,3 +53,10 @@ def get_memory(wildcards, attempt, rulename):
 @of_wildcards
 def get_minutes(wildcards, attempt, rulename):
     return at_attempt(get_needs(rulename, **_asked(wildcards)).minutes, attempt)
+
+
+# Nothing on this machine, where nobody is asked, unless a limit is given (`--resources mem_mb=64000`): counting takes a
+# tenth of a dry run of hundreds of folds.
+executor_ = in_call_of_snakemake("args", lambda arguments: getattr(arguments, "executor", None))
+here_ = executor_ == "local" and not {"mem_mb", "runtime"} & set(workflow.global_resources)
+NEEDS = {} if here_ else {"mem_mb": get_memory, "runtime": get_minutes}

@@ -14,7 +14,8 @@ def marker_of(rule):
     @of_wildcards
     def path(wildcards):
         output = str(rule.output[0].apply_wildcards(wildcards))
-        stale = os.path.lexists(output) and is_stale(output, get_params(rule, wildcards), code_counts=code_counts())
+        known = os.path.lexists(output) and not STORED
+        stale = known and is_stale(output, get_params(rule, wildcards), code_counts=code_counts())
         if stale:  # it will be made again
             check_folders([output])
         return marker(output, stale)

@@ -243,10 +243,21 @@ def what_stays(adapters):
 
 
 def outputs_of_training(folder):
-    """A fold's adapter, which may be temporary; what is not comes first, since its record is asked whether it is stale."""
+    """A fold's adapter, which may be temporary; what is not comes first, since its record is asked whether it is stale.
+
+    A folder is many objects in storage, and an upload may end in the middle of them. So the report goes there last.
+    """
+    if config["keep_adapters"] and STORED:
+        return {"folder": directory(folder), "report": f"{folder}.json"}
     if config["keep_adapters"]:
         return {"folder": directory(folder)}
     return {"report": f"{folder}.json", "folder": temp(directory(folder))}
+
+
+@of_wildcards
+def get_sign_of_whole_adapter(wildcards):
+    """What object storage has only of a whole adapter."""
+    return f"{earlier_in_store('candidates', 'adapters', 'fold-{fold}')(wildcards)}.json" if STORED else []
 
 
 @of_wildcards

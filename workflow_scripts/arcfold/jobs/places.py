@@ -1,17 +1,21 @@
 """Where relative paths of the config lead: into the folder that a user works in, else into the workflow's own.
 
 The workflow may lie elsewhere (`snakemake -s /software/arcfold/Snakefile --directory here`), and may be read-only: what
-comes with it, the base model above all, is found there; results, caches and locks lie where the user works.
+comes with it, the base model above all, is found there; results, caches and locks lie where the user works. A job that
+has its sources alone, as on Kubernetes, finds the rest in its image, in the folder that ARCFOLD_FILES names.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 WORKFLOW = Path(__file__).resolve().parents[3]
 """The folder of the Snakefile."""
+IN_IMAGE = "ARCFOLD_FILES"
+"""The variable that names an image's folder of such files."""
 DEFAULTS = "config.yaml"
 """The config that every run begins with."""
 
@@ -25,9 +29,11 @@ _PATHS = {
 
 
 def found(path: str, workflow: Path = WORKFLOW) -> str:
-    """A path as it is, or where it lies beside the Snakefile if only there is something of that name."""
-    beside = workflow / path
-    return str(beside) if beside.exists() and not Path(path).exists() else path
+    """A path as it is, or beside the Snakefile, or in the image, if only there is something of that name."""
+    if Path(path).exists():
+        return path
+    places = [workflow, *([Path(os.environ[IN_IMAGE])] if os.environ.get(IN_IMAGE) else [])]
+    return next((str(place / path) for place in places if (place / path).exists()), path)
 
 
 def missing(path: str | Path, kind: str = "file", workflow: Path = WORKFLOW) -> str:
