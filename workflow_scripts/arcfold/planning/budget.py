@@ -170,20 +170,26 @@ def taken_over(budget: Mapping[str, Any], earlier: Mapping[str, Any], *, replaye
 
     replayed: also of folds that were dropped; else these are tried again
     """
-    made = dict(budget)
-    if list(earlier["folds"]) != list(budget["folds"]) or any(
-        of["rung"] >= len(budget["rungs"]) for entry in earlier["folds"].values() for of in entry["steps"].values()
-    ):
+    made, rungs = dict(budget), budget["rungs"]
+    steps = [of for entry in earlier["folds"].values() for of in entry["steps"].values()]
+    if list(earlier["folds"]) != list(budget["folds"]) or any(of["rung"] >= len(rungs) for of in steps):
         raise InputError("budget: its folds or rungs are not those of its run (edited?), expected them")
     for fold, entry in earlier["folds"].items():
-        done = {step: dict(of) for step, of in entry["steps"].items() if replayed or of.get("seconds") is not None}
-        kept = {"steps": done}
+        done: dict[str, Any] = {}
+        for step, of in entry["steps"].items():
+            # what was cut follows from the rung
+            decided = {"rung": of["rung"], "cut": cuts({step: rungs[0][step]}, {step: rungs[of["rung"]][step]})}
+            decided |= {"cut": decided["cut"].get(step, {}), "predicted": None}
+            if replayed:
+                done[step] = decided
+            elif of.get("seconds") is not None:
+                done[step] = {**of, "cut": decided["cut"]}
+        made["folds"][fold] = {"steps": done}
         if replayed and entry.get("dropped"):
-            kept["dropped"] = entry["dropped"]
-        made["folds"][fold] = kept
-    for key in ("predicted", "measured_rates"):
-        if key in earlier:
-            made[key] = earlier[key]
+            made["folds"][fold]["dropped"] = entry["dropped"]
+    shape = [len(of_fold) for of_fold in earlier.get("predicted", ())]
+    if not replayed and "measured_rates" in earlier and shape == [len(rungs)] * len(budget["folds"]):
+        made |= {key: earlier[key] for key in ("predicted", "measured_rates")}
     return made
 
 
@@ -253,6 +259,13 @@ class Ledger:
             entry = budget["folds"][str(fold)]
             return _lower(budget, entry, step)
 
+    def failed(self, fold: int, reason: str) -> None:
+        """A fold has failed, whose time is for the others."""
+        with self.changed() as budget:
+            entry = budget["folds"][str(fold)]
+            entry.pop("running", None)
+            entry["failed"] = reason
+
     def stopped(self, fold: int, step: str) -> str | None:
         """A step is stopped since it took too long. Why the fold is dropped, if that was its last chance."""
         with self.changed() as budget:
@@ -269,6 +282,11 @@ def _lower(budget: Mapping[str, Any], entry: dict[str, Any], step: str) -> bool:
     rung = entry["steps"].pop(step)["rung"]
     entry["lowered"] = [*entry.get("lowered", ()), step]
     return bool(rung < len(budget["rungs"]) - 1)
+
+
+def is_over(entry: Mapping[str, Any]) -> bool:
+    """Whether a fold takes no more time, though not all of its steps are done."""
+    return "dropped" in entry or "failed" in entry or bool(entry.get("there"))
 
 
 def decide(budget: Mapping[str, Any], fold: int, step: str, now: float) -> tuple[int | None, str]:
@@ -298,7 +316,8 @@ def note_decision(budget: dict[str, Any], fold: int, step: str, rung: int, now: 
     ratio = ratios(budget)
     predicted = budget["predicted"][fold][rung][STEPS.index(step)] if "predicted" in budget else None
     entry["steps"].setdefault(step, {"rung": rung, "cut": cut, "predicted": predicted})
-    entry.pop("dropped", None)
+    for over in ("dropped", "failed"):
+        entry.pop(over, None)
     ends_by = None
     if budget["clock"] is not None and predicted:
         entry["running"] = {"step": step, "since": round(now, 3)}
@@ -324,7 +343,7 @@ def _end_of(
     if expected is not None:
         most = left - _left_of(budget, fold, step, last, ratio, behind=rung == last)
     else:
-        open_folds = sum("dropped" not in each and not each.get("there") for each in budget["folds"].values())
+        open_folds = sum(not is_over(each) for each in budget["folds"].values())
         expected = PATIENCE * left * budget["devices"] / max(open_folds, budget["devices"])
         most = left if rung == last else left / 2
     return now + max(min(most, expected), 0.0)
@@ -385,7 +404,7 @@ def _all_that_is_left(
     busy: list[tuple[float, float]] = []
     waiting: list[list[float]] = []
     for name, entry in budget["folds"].items():
-        if int(name) == fold or "dropped" in entry or entry.get("there"):
+        if int(name) == fold or is_over(entry):
             continue
         if "running" in entry:
             running, since = entry["running"]["step"], entry["running"]["since"]

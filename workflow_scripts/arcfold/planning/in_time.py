@@ -24,7 +24,7 @@ from typing import Any
 from arcfold.arc.folds import read_fold, read_folds
 from arcfold.arc.tasks import tasks_by_id
 from arcfold.jobs import checksums
-from arcfold.jobs.files import hash_of, read_json
+from arcfold.jobs.files import hash_of, one_line, read_json
 from arcfold.jobs.holes import leave_hole
 from arcfold.jobs.inside import is_done, job_inside, run_inside
 from arcfold.jobs.provenance import read_provenance
@@ -141,6 +141,16 @@ def do_fold(fold: Fold) -> None:
 
     Raises OutOfTime where there is no time for one of them, and what the steps raise.
     """
+    try:
+        _do_fold(fold)
+    except OutOfTime:
+        raise
+    except Exception as error:
+        fold.ledger.failed(fold.number, one_line(error, 300))
+        raise
+
+
+def _do_fold(fold: Fold) -> None:
     ledger = fold.ledger
     ledger.predict(lambda budget: _predicted(fold, budget["rungs"]))
     tasks = tasks_by_id(fold.inputs["tasks"], read_fold(fold.inputs["folds"], fold.number))
