@@ -688,7 +688,7 @@ CASES: list[tuple[str, Break, str]] = [
     (
         "budget",
         put("budget.json", "folds/1", GONE),
-        "budget: its folds or rungs are not those of its run…expected them",
+        "budget: its folds or rungs are not those of it…expected them",
     ),
     ("budget", put("budget.json", "folds/0/steps/search/rung", 99), "budget: its folds or rungs are not…expected them"),
     ("budget", put("budget.json", "folds/0/steps/search/rung", -1), "budget.json: folds/0/steps/search/rung: -1 is …"),

@@ -1,4 +1,4 @@
-"""A fold under a deadline, in this process: what fails costs its own tasks, and what was found is answered all the same."""
+"""A fold under a deadline, in this process: a failure costs its own tasks, and what was found is answered."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_fold_that_fails_costs_its_own_tasks(fold: Fold) -> None:
     begin()
     kept = answers()
     assert kept["first"] == first["first"]
-    with pytest.raises(InputError, match="adapter_model.safetensors"):
+    with pytest.raises(InputError, match=r"adapter_model\.safetensors"):
         do_fold(other)
     assert answers() == kept
     budget = read_json(FOLDER / "budget.json", "budget")

@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from tiny_workflow import Workflow, copied, refused
 
 from arcfold.arc.tasks import read_tasks
 from arcfold.jobs.files import check_schema, without_provenance
-from arcfold.planning.budget import Ledger
 from arcfold.runs.predictions import read_submission
 
 SCORE = "results/score_tiny.json"
