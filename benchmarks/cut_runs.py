@@ -32,6 +32,7 @@ from arcfold.arc.datasets import prompt_lengths  # noqa: E402
 from arcfold.arc.tasks import Task, read_tasks  # noqa: E402
 from arcfold.planning import so_far  # noqa: E402
 from arcfold.planning.budget import STEPS, decide, note_decision  # noqa: E402
+from arcfold.planning.in_time import STAGES  # noqa: E402
 from arcfold.runs.predictions import read_submission  # noqa: E402
 from arcfold.runs.steps import report_of  # noqa: E402
 
@@ -70,22 +71,22 @@ class Run:
         self.where = folder / "results" / "runs" / name
         self.full = folder / f"{name}-full.json"
         if not self.full.is_file():
-            score = self.call(f"deadline={int(DAY / 60)}")
-            self.full.write_text(json.dumps({"score": score, "budget": read(self.where / "budget.json")}))
+            # for rungs and predictions; what it has cut all the same, on a machine with other work, is then made up for
+            self.call(f"deadline={int(DAY / 60)}")
+            budget = read(self.where / "budget.json")
+            self.full.write_text(json.dumps({"score": self.call(), "budget": budget}))
         kept = read(self.full)
         self.score, self.budget = kept["score"], kept["budget"]
         self.tasks = {task.id: task for task in read_tasks(folder / f"results/tasks/{self.score['data']['name']}.json")}
         self.folds = read(self.where / "folds.json")["folds"]
-        self.stores = {
-            step: [Path(folder, entry["steps"][step]["store"]) for entry in self.budget["folds"].values()]
-            for step in STEPS
-        }
+        self.stores = {step: Path(folder, self.score["steps"][stage]) for step, stage in STAGES.items()}
         self.seconds = [{step: self.seconds_of(step, fold) for step in STEPS} for fold in range(len(self.folds))]
 
-    def call(self, config: str) -> dict[str, Any]:
+    def call(self, *config: str) -> dict[str, Any]:
         """Calls snakemake with this; gives the score."""
         target = f"results/score_{self.name}.json"
-        command = ["snakemake", "-s", str(ROOT / "Snakefile"), target, "--cores", "2", "--config", config]
+        command = ["snakemake", "-s", str(ROOT / "Snakefile"), target, "--cores", "2"]
+        command += ["--config", *config] if config else []
         if self.configfiles:
             command += ["--configfile", *self.configfiles]
         done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True)
@@ -94,7 +95,7 @@ class Run:
         return dict(read(self.folder / target))
 
     def seconds_of(self, step: str, fold: int) -> float:
-        path = self.stores[step][fold] / (f"fold-{fold}" if step == "training" else f"fold-{fold}.json")
+        path = self.stores[step] / (f"fold-{fold}" if step == "training" else f"fold-{fold}.json")
         record = read(Path(report_of(str(path))) if step == "training" else path)["provenance"]
         return float(record["cpu_seconds"] if record["device"]["kind"] == "cpu" else record["seconds"]["total"])
 
@@ -153,7 +154,7 @@ class Run:
             for now, fold, step in log:
                 if now <= at and step != "training":
                     of_fold = [self.tasks[task] for task in self.folds[fold]]
-                    found = read(self.stores[step][fold] / f"fold-{fold}.json")["tasks"]
+                    found = read(self.stores[step] / f"fold-{fold}.json")["tasks"]
                     method = self.score["provenance"]["run"]["settings"]["selection"]["method"]
                     so_far.improve(path, of_fold, found, method)
             return score_of(read_submission(path, tasks), tasks)

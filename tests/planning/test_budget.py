@@ -143,6 +143,18 @@ def test_a_step_that_hangs_is_stopped_and_begun_on_the_last_rung():
     assert taken(budget)[1] is None or taken(budget)[1][2] == len(RUNGS) - 1
 
 
+def test_what_is_slow_is_not_stopped_as_long_as_there_is_time():
+    """A machine with other work: one training takes ten times as long as the others."""
+    slow = {"slower": lambda fold, step: 10.0 if (fold, step) == (2, "training") else 1.0}
+    budget = a_budget([(10, 4, 4)] * 4, stop=1000)
+    assert simulate(budget, **slow) == 162
+    assert taken(budget) == [(0, 0, 0)] * 4
+    # with less of it the others' answers are worth more
+    budget = a_budget([(10, 4, 4)] * 4, stop=140)
+    assert simulate(budget, **slow) <= 140
+    assert budget["folds"]["2"]["lowered"] == ["training"]
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_runs_of_all_kinds_end_in_time(seed):
     """Folds of any length, on machines of any speed, some steps hang: no step ends behind the stop."""

@@ -44,6 +44,8 @@ MARGIN = 1.05
 """What a schedule is taken to be too short."""
 PATIENCE = 4.0
 """A step that takes so many times its prediction is stopped."""
+SPARE = 0.25
+"""Part of the time that nobody needs which a step may take besides: what is slow need not be stopped for nothing."""
 GRACE = 30.0
 """Seconds that a step may take in any case, if there are as many left."""
 TRUST, DOUBT = 1.0, 0.05
@@ -321,7 +323,10 @@ def note_decision(budget: dict[str, Any], fold: int, step: str, rung: int, now: 
     ends_by = None
     if budget["clock"] is not None and predicted:
         entry["running"] = {"step": step, "since": round(now, 3)}
-        expected = max(PATIENCE * predicted * ratio[step], GRACE) if _is_known(budget, step) else None
+        expected = None
+        if _is_known(budget, step):
+            spare = budget["clock"]["stop"] - now - _all_that_is_left(budget, fold, step, rung, now, ratio)
+            expected = max(PATIENCE * predicted * ratio[step], GRACE) + SPARE * max(spare, 0.0)
         ends_by = _end_of(budget, fold, step, rung, now, ratio, expected)
     return Decision(rung, settings, ends_by)
 
