@@ -171,6 +171,10 @@ def test_what_is_there_is_taken_and_a_cut_run_leaves_the_full_one_alone(copy: Wo
         len(task["outputs"]) for name, task in score["tasks"].items() if "hole" not in task["outputs"][0]
     )
     assert [failed["fold"] for failed in score["failed"]] == [1]
+    # what was planned beside it has the settings of the fold, too
+    beside = score["provenance"]["plan"]
+    for count in ("steps", "tokens", "prompt_tokens"):
+        assert beside["planned"][count] == beside["true"][count] > 0
     answers = copy.path(f"{RUN}/submission.json").read_bytes()
     check_schema(json.loads(answers), "submission", "submission")
     assert copy.path(f"{RUN}/submission_so_far.json").read_bytes() == answers

@@ -36,14 +36,13 @@ from arcfold.planning.budget import STEPS, Decision, Ledger, OutOfTime, predicti
 from arcfold.planning.here import device_name
 from arcfold.planning.rates import find_rates, guessed_rates
 from arcfold.planning.subjects import subject_of
+from arcfold.planning.truth import worked
 from arcfold.runs.links import link
 from arcfold.runs.runs import KEY_LENGTH, keep_keys, stage_settings, store_path
 from arcfold.runs.steps import report_of
 
 RULES = {"training": "train_adapter", "search": "search_candidates", "rescoring": "rescore_candidates"}
 STAGES = {"training": "adapters", "search": "candidates", "rescoring": "rescored"}
-UNCOUNTED = ("import", "wait for a device")
-"""What of a step's seconds is no work of its own: a worker's first job does it for all."""
 KNOWN = Path(".snakemake/arcfold/known/code.json")
 KEYS = Path(".snakemake/arcfold/keys")
 
@@ -235,8 +234,7 @@ def _improve(fold: Fold, ledger: Ledger, tasks: Sequence[Any], path: str) -> Non
 def _worked(path: str) -> float:
     """Seconds that a step has worked, as its file says."""
     record = f"{path}.json" if Path(f"{path}.json").is_file() else path if path.endswith(".json") else report_of(path)
-    seconds = read_provenance(record)["seconds"]
-    return float(seconds["total"] - sum(seconds.get(part, 0.0) for part in UNCOUNTED))
+    return worked(read_provenance(record)["seconds"])
 
 
 @contextlib.contextmanager
