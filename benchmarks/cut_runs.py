@@ -6,7 +6,7 @@ A machine with other work would measure that work. So the clock is simulated and
 full; what its jobs computed, in seconds of a CPU or of the wall on a GPU, is what they take; on this clock the shipped
 program deals out a part of the time, with its own predictions; and the budget that it writes is replayed
 (docs/deadline.md), so that the score is that of a real run with these settings. `interrupted` is the submission so far
-of a run without a deadline that is ended at that moment.
+of a run that is not cut and is ended at that moment; `interrupted_in_any_order` is its mean over orders that are drawn.
 
 Prints a line for each, and writes {folder}/cut_runs.json, a file for `benchmarks/record.py`. What a folder has already
 is not done again.
@@ -18,6 +18,7 @@ import argparse
 import copy
 import heapq
 import json
+import random
 import subprocess
 import sys
 import tempfile
@@ -38,6 +39,8 @@ from arcfold.runs.steps import report_of  # noqa: E402
 
 ORDERS = ("short first", "by id")
 DAY = 86_400.0
+ANY = 200
+"""Orders that are drawn."""
 LEAST = 0.05
 """Seconds of a step that has nothing to do."""
 
@@ -80,6 +83,7 @@ class Run:
         self.tasks = {task.id: task for task in read_tasks(folder / f"results/tasks/{self.score['data']['name']}.json")}
         self.folds = read(self.where / "folds.json")["folds"]
         self.stores = {step: Path(folder, self.score["steps"][stage]) for step, stage in STAGES.items()}
+        self.worth = [self.worth_of(fold) for fold in range(len(self.folds))]
         self.seconds = [{step: self.seconds_of(step, fold) for step in STEPS} for fold in range(len(self.folds))]
 
     def call(self, *config: str) -> dict[str, Any]:
@@ -109,11 +113,16 @@ class Run:
         whole, _ = simulate(self.empty(DAY), self.seconds, self.order("short first"))
         made = [{"order": "", "share": 1.0, "seconds": round(whole, 1), "score": self.score["score"]}]
         print(f"{self.name}: {whole:.0f} s in full, score {self.score['score']:.2f}", flush=True)
-        for share in shares:
+        ended = {order: self.interrupted(self.order(order), shares, whole) for order in ORDERS}
+        draws = random.Random(0)
+        drawn = [draws.sample(range(len(self.folds)), len(self.folds)) for _ in range(ANY)]
+        mean = [
+            sum(each) / ANY for each in zip(*(self.interrupted(order, shares, whole) for order in drawn), strict=True)
+        ]
+        for place, share in enumerate(shares):
             for order in ORDERS:
-                _, log = simulate(self.empty(DAY), self.seconds, self.order(order))
-                row = {"order": order, "share": share, "interrupted": self.interrupted(log, share * whole)}
-                row |= self.cut(order, share, whole)
+                row = {"order": order, "share": share, "interrupted": round(ended[order][place], 2)}
+                row |= {"interrupted_in_any_order": round(mean[place], 2), **self.cut(order, share, whole)}
                 made.append(row)
                 print(f"{self.name}, {100 * share:.0f} %, {order}: {row}", flush=True)
         return made
@@ -145,19 +154,28 @@ class Run:
             "seconds": round(ended, 1), "rungs": rungs,
         }  # fmt: skip
 
-    def interrupted(self, log: Sequence[tuple[float, int, str]], at: float) -> float:
-        """The score of the submission so far at a moment of a run that is not cut."""
+    def interrupted(self, order: Sequence[int], shares: Sequence[float], whole: float) -> list[float]:
+        """The scores of the submissions so far of a run that is not cut, when these parts of its time are over."""
+        _, log = simulate(self.empty(DAY), self.seconds, order)
+        made = []
+        for share in shares:
+            last = {fold: step for now, fold, step in log if now <= share * whole and step != "training"}
+            made.append(sum(self.worth[fold][last.get(fold, "training")] for fold in order))
+        return [100 * each / len(self.tasks) for each in made]
+
+    def worth_of(self, fold: int) -> dict[str, float]:
+        """How many of its tasks the submission so far solves, with fallbacks, behind the search, and at the end."""
+        method = self.score["provenance"]["run"]["settings"]["selection"]["method"]
+        of_fold, made = [self.tasks[task] for task in self.folds[fold]], {}
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / so_far.NAME
-            tasks = list(self.tasks.values())
-            so_far.begin(path, tasks, goes_on=False)
-            for now, fold, step in log:
-                if now <= at and step != "training":
-                    of_fold = [self.tasks[task] for task in self.folds[fold]]
+            so_far.begin(path, of_fold, goes_on=False)
+            for step in STEPS:
+                if step != "training":
                     found = read(self.stores[step] / f"fold-{fold}.json")["tasks"]
-                    method = self.score["provenance"]["run"]["settings"]["selection"]["method"]
                     so_far.improve(path, of_fold, found, method)
-            return score_of(read_submission(path, tasks), tasks)
+                made[step] = solved(read_submission(path, of_fold), of_fold)
+        return made
 
 
 def simulate(budget: dict[str, Any], seconds: Seconds, order: Sequence[int]) -> tuple[float, list[Any]]:
@@ -192,14 +210,13 @@ def simulate(budget: dict[str, Any], seconds: Seconds, order: Sequence[int]) -> 
     return ended, log
 
 
-def score_of(attempts: Mapping[str, Any], tasks: Sequence[Task]) -> float:
-    """Percent of the tasks."""
-    solved = [
+def solved(attempts: Mapping[str, Any], tasks: Sequence[Task]) -> float:
+    """How many tasks are solved, parts of one included."""
+    return sum(
         sum(pair.output in of_input for pair, of_input in zip(task.test, attempts[task.id], strict=True))
         / len(task.test)
         for task in tasks
-    ]
-    return round(100 * sum(solved) / len(solved), 2)
+    )
 
 
 def read(path: Path) -> Any:
