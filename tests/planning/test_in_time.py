@@ -18,6 +18,7 @@ from arcfold.jobs import checksums
 from arcfold.jobs.files import InputError, check_schema, read_json, write_json
 from arcfold.models.folder import model_record
 from arcfold.planning import budget as budgets
+from arcfold.planning import overhead
 from arcfold.planning.in_time import Fold, do_fold
 from arcfold.planning.rungs import rungs_of
 from arcfold.planning.so_far import NAME
@@ -95,7 +96,7 @@ def test_a_fold_that_fails_costs_its_own_tasks(fold: Fold) -> None:
     budget = read_json(FOLDER / "budget.json", "budget")
     check_schema(budget, "budget", "budget")
     assert "adapter_model.safetensors" in budget["folds"]["1"]["failed"]
-    assert budgets.is_over(budget["folds"]["1"])
+    assert overhead.is_over(budget["folds"]["1"])
     assert said_of(FOLDER / "budget.json", 0.0)[0] == (
         "tiny: 1 of 2 folds in full, 0 with settings that gave way, 0 out of time, 1 failed"
     )

@@ -28,9 +28,9 @@ from arcfold.jobs.client import DEATHS
 from arcfold.jobs.files import InputError, hash_of, read_json, write_json
 from arcfold.jobs.holes import OUT_OF_TIME
 from arcfold.models.sizes import ModelSize
-from arcfold.planning import so_far
+from arcfold.planning import overhead, so_far
 from arcfold.planning.costs import FoldWork, fold_seconds
-from arcfold.planning.plan import JOB_SECONDS
+from arcfold.planning.overhead import is_over, seconds_of_job
 from arcfold.planning.rates import Rates
 from arcfold.planning.rungs import cuts
 from arcfold.planning.schedule import schedule
@@ -261,6 +261,16 @@ class Ledger:
             entry = budget["folds"][str(fold)]
             return _lower(budget, entry, step)
 
+    def begun(self, fold: int) -> None:
+        """The job of a fold begins."""
+        with self.changed() as budget:
+            overhead.begin(budget, fold)
+
+    def ended(self, fold: int, worked: float) -> None:
+        """It ends. worked: seconds that its steps took in this job"""
+        with self.changed() as budget:
+            overhead.end(budget, fold, time.time(), worked)
+
     def failed(self, fold: int, reason: str) -> None:
         """A fold has failed, whose time is for the others."""
         with self.changed() as budget:
@@ -286,11 +296,6 @@ def _lower(budget: Mapping[str, Any], entry: dict[str, Any], step: str) -> bool:
     return bool(rung < len(budget["rungs"]) - 1)
 
 
-def is_over(entry: Mapping[str, Any]) -> bool:
-    """Whether a fold takes no more time, though not all of its steps are done."""
-    return "dropped" in entry or "failed" in entry or bool(entry.get("there"))
-
-
 def decide(budget: Mapping[str, Any], fold: int, step: str, now: float) -> tuple[int | None, str]:
     """The rung that a step of a fold takes; None, and why, if there is no time for it."""
     entry, clock = budget["folds"][str(fold)], budget["clock"]
@@ -305,6 +310,8 @@ def decide(budget: Mapping[str, Any], fold: int, step: str, now: float) -> tuple
         if _all_that_is_left(budget, fold, step, rung, now, ratio) * MARGIN <= left:
             return rung, ""
     mine = _left_of(budget, fold, step, last, ratio)
+    # whoever is behind must at least be told that there is no time
+    left -= _to_tell(budget, fold)
     if mine <= max(left, 0.0) or (left > 0 and not _is_known(budget, step)):
         return last, ""
     return None, f"{max(left, 0.0):.0f} s are left for the {step} and what follows, which need {mine:.0f} s"
@@ -344,7 +351,7 @@ def _end_of(
 
     expected: seconds that it may take by its prediction; None where that is a guess, and a fair part of the time counts
     """
-    left, last = budget["clock"]["stop"] - now, len(budget["rungs"]) - 1
+    left, last = budget["clock"]["stop"] - now - _to_tell(budget, fold), len(budget["rungs"]) - 1
     if expected is not None:
         most = left - _left_of(budget, fold, step, last, ratio, behind=rung == last)
     else:
@@ -401,6 +408,15 @@ def _left_of(
     return sum(seconds[number] * ratio[STEPS[number]] for number in range(first, len(STEPS)))
 
 
+def _to_tell(budget: Mapping[str, Any], fold: int) -> float:
+    """Seconds that the jobs of all folds behind this one take if there is no time for any of them."""
+    waiting = sum(
+        int(name) != fold and "running" not in entry and len(entry["steps"]) < len(STEPS) and not is_over(entry)
+        for name, entry in budget["folds"].items()
+    )
+    return seconds_of_job(budget) * waiting / budget["devices"]
+
+
 def _all_that_is_left(
     budget: Mapping[str, Any], fold: int, step: str, rung: int, now: float, ratio: Mapping[str, float]
 ) -> float:
@@ -422,5 +438,5 @@ def _all_that_is_left(
     # a fold whose job died without a word still runs here; the youngest ones are those that do
     others = [seconds for _, seconds in sorted(busy, reverse=True)[: budget["devices"] - 1]]
     free = [mine, *others, *[0.0] * (budget["devices"] - 1 - len(others))]
-    made = schedule(waiting, budget["devices"], each=JOB_SECONDS, free=free)
+    made = schedule(waiting, budget["devices"], each=seconds_of_job(budget), free=free)
     return max(made.seconds, mine, *others) if others else max(made.seconds, mine)

@@ -140,17 +140,21 @@ def do_fold(fold: Fold) -> None:
 
     Raises OutOfTime where there is no time for one of them, and what the steps raise.
     """
+    ledger, worked = fold.ledger, [0.0]
+    ledger.begun(fold.number)
     try:
-        _do_fold(fold)
+        _do_fold(fold, ledger, worked)
     except OutOfTime:
         raise
     except Exception as error:
-        fold.ledger.failed(fold.number, one_line(error, 300))
+        ledger.failed(fold.number, one_line(error, 300))
         raise
+    finally:
+        ledger.ended(fold.number, sum(worked))
 
 
-def _do_fold(fold: Fold) -> None:
-    ledger = fold.ledger
+def _do_fold(fold: Fold, ledger: Ledger, worked: list[float]) -> None:
+    """worked: gets the seconds of each step"""
     ledger.predict(lambda budget: _predicted(fold, budget["rungs"]))
     tasks = tasks_by_id(fold.inputs["tasks"], read_fold(fold.inputs["folds"], fold.number))
     made: dict[str, Mapping[str, Any]] = {}
@@ -161,7 +165,9 @@ def _do_fold(fold: Fold) -> None:
         _link(fold, whole)
         return
     for step in STEPS:
+        began = time.time()
         settings = _do_step(fold, ledger, step, made)
+        worked.append(time.time() - began)
         made[step] = settings[step]
         if step != "training":
             _improve(fold, ledger, tasks, fold.paths(settings)[step])
