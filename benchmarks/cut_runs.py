@@ -1,6 +1,7 @@
 """What a deadline costs: the score of a run with a part of its time, with short folds first and in the tasks' order.
 
-    python benchmarks/cut_runs.py 8folds --seeds 0 1 2 --shares 0.25 0.5 0.75 --folder cut_runs
+    python benchmarks/cut_runs.py per_task 8folds --seeds 0 1 --shares 0.25 0.5 0.75 --folder cut_runs
+    python benchmarks/record.py - cut_runs --command '…' --device '2 CPU cores' --figures cut_runs/cut_runs.json
 
 A machine with other work would measure that work. So the clock is simulated and nothing else: the run is done once in
 full; what its jobs computed, in seconds of a CPU or of the wall on a GPU, is what they take; on this clock the shipped
@@ -8,8 +9,7 @@ program deals out a part of the time, with its own predictions; and the budget t
 (docs/deadline.md), so that the score is that of a real run with these settings. `interrupted` is the submission so far
 of a run that is not cut and is ended at that moment; `interrupted_in_any_order` is its mean over orders that are drawn.
 
-Prints a line for each, and writes {folder}/cut_runs.json, a file for `benchmarks/record.py`. What a folder has already
-is not done again.
+Prints a line for each. What a folder has already is not done again.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ Seconds = Sequence[Mapping[str, float]]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run")
+    parser.add_argument("runs", nargs="+")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--shares", type=float, nargs="+", default=[0.25, 0.5, 0.75])
     parser.add_argument("--folder", type=Path, default=Path("cut_runs"))
@@ -57,13 +57,13 @@ def main() -> None:
     given = parser.parse_args()
     folder = given.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    made: dict[str, Any] = {"run": given.run, "seeds": given.seeds, "device": "cpu", "rows": []}
+    rows = []
     files = [str(path.resolve()) for path in given.configfile]
-    for seed in given.seeds:
-        run = Run(folder, given.run if not seed else f"{given.run}-seed{seed}", files)
-        made["rows"] += [{"seed": seed, **row} for row in run.rows(given.shares)]
-        made |= {"provenance": run.score["provenance"], "dataset": run.score["data"]["name"]}
-        (folder / "cut_runs.json").write_text(json.dumps(made, indent=1), encoding="utf-8")
+    for name in given.runs:
+        for seed in given.seeds:
+            run = Run(folder, name if not seed else f"{name}-seed{seed}", files)
+            rows += [{"run": name, "seed": seed, **row} for row in run.rows(given.shares)]
+            (folder / "cut_runs.json").write_text(json.dumps({"rows": rows}, indent=1), encoding="utf-8")
 
 
 class Run:

@@ -25,12 +25,13 @@ from typing import Any, TypeVar
 
 from arcfold.arc.tasks import Task
 from arcfold.jobs.client import DEATHS
-from arcfold.jobs.files import InputError, hash_of, read_json, write_json
+from arcfold.jobs.files import Declined, InputError, hash_of, read_json, write_json
 from arcfold.jobs.holes import OUT_OF_TIME
 from arcfold.models.sizes import ModelSize
 from arcfold.planning import overhead, so_far
 from arcfold.planning.costs import FoldWork, fold_seconds
 from arcfold.planning.overhead import is_over, seconds_of_job
+from arcfold.planning.plan import span
 from arcfold.planning.rates import Rates
 from arcfold.planning.rungs import cuts
 from arcfold.planning.schedule import schedule
@@ -52,7 +53,7 @@ TRUST, DOUBT = 1.0, 0.05
 """How many measured steps a prediction is worth: with rates of the model and device, and without."""
 
 
-class OutOfTime(InputError):
+class OutOfTime(Declined):
     """There is no time for a fold."""
 
     def __init__(self, said: str) -> None:
@@ -314,7 +315,7 @@ def decide(budget: Mapping[str, Any], fold: int, step: str, now: float) -> tuple
     left -= _to_tell(budget, fold)
     if mine <= max(left, 0.0) or (left > 0 and not _is_known(budget, step)):
         return last, ""
-    return None, f"{max(left, 0.0):.0f} s are left for the {step} and what follows, which need {mine:.0f} s"
+    return None, f"{span(max(left, 0.0))} are left for the {step} and what follows, which need {span(mine)}"
 
 
 def note_decision(budget: dict[str, Any], fold: int, step: str, rung: int, now: float) -> Decision:
