@@ -286,7 +286,8 @@ def cut_runs(records: Records) -> str:
         of = [row for row in found if row["run"] == run]
         full = mean(row["score"] for row in of if row["share"] == 1)
         seeds = len({row["seed"] for row in of})
-        rows.append([f"`{run}`, {seeds} seeds", "100 %", *[percent(full, 1)] * 2, *[percent(full, 1)] * 2])
+        of_seeds = f"{seeds} seed{'s' if seeds > 1 else ''}"
+        rows.append([f"`{run}`, {of_seeds}", "100 %", *[percent(full, 1)] * 2, *[percent(full, 1)] * 2])
         for share in sorted({row["share"] for row in of if row["share"] < 1}, reverse=True):
 
             def score(order: str, key: str, part: float = share, rows_of: Sequence[Any] = of) -> str:
