@@ -3,7 +3,7 @@
     snakemake results/calibration.json --cores 4 --resources gpu=4
     snakemake results/plan_arc1_evaluation_8folds.json --cores 4 --resources gpu=4
     snakemake results/score_arc1_evaluation_8folds.json --cores 4 --resources gpu=4
-    python benchmarks/check_plan.py arc1_evaluation_8folds --out out
+    python benchmarks/check_plan.py arc1_evaluation_8folds --folds --out out
 
 in the folder of the workflow. Writes out/check_plan.json, a file for `benchmarks/record.py`. On a CPU the seconds are
 those that the jobs computed, since the machine may have had other work; `--wall` takes those of the clock.
@@ -16,6 +16,10 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "workflow_scripts"))
+
+from arcfold.planning.truth import worked
 
 SEARCH_FACTOR, TRAINING_SHARE = 2.0, 0.2
 STAGES = {"training": ("adapters/fold-{}", "training/fold-{}.json"), "search": ("candidates/fold-{}.json",),
@@ -36,6 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run")
     parser.add_argument("--out", default="out")
+    parser.add_argument("--folds", action="store_true", help="a line for each job too")
     parser.add_argument("--wall", action="store_true", help="seconds of the clock on a CPU too")
     given = parser.parse_args()
     plan, files = read(f"results/plan_{given.run}.json"), read(f"results/runs/{given.run}/files.json")["files"]
@@ -45,7 +50,7 @@ def main() -> None:
         for of_fold in plan["of_folds"]:
             record = provenance_of(files, names, of_fold["fold"])
             of_host = record["device"]["kind"] == "cpu" and not given.wall
-            true = record["cpu_seconds"] if of_host else record["seconds"]["total"]
+            true = record["cpu_seconds"] if of_host else worked(record["seconds"])
             rows.append({"fold": of_fold["fold"], "planned": of_fold[part], "true": true})
         ratios = sorted(row["planned"] / max(row["true"], 1e-6) for row in rows)
         planned, true = sum(row["planned"] for row in rows), sum(row["true"] for row in rows)
@@ -59,6 +64,10 @@ def main() -> None:
     made["near_enough"] = abs(training["ratio"] - 1) <= TRAINING_SHARE and search["folds_within_a_factor_of_two"] >= 0.9
     Path(given.out).mkdir(parents=True, exist_ok=True)
     Path(given.out, "check_plan.json").write_text(json.dumps(made, indent=1), encoding="utf-8")
+    for part, row in made["jobs"].items() if given.folds else ():
+        for of_fold in row["folds"]:
+            planned, true = of_fold["planned"], of_fold["true"]
+            print(f"fold {of_fold['fold']:<4} {part:10} planned {planned:9.2f} s, true {true:9.2f} s")
     for part, row in made["jobs"].items():
         print(f"{part:10} planned {row['planned']:9.1f} s, true {row['true']:9.1f} s, ratio {row['ratio']:.2f}, "
               f"{100 * row['folds_within_a_factor_of_two']:.0f} % of the folds within a factor of two")  # fmt: skip

@@ -24,7 +24,7 @@ from statistics import mean
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (Path("README.md"), Path("docs/performance.md"), Path("docs/studies.md"))
+PAGES = (Path("README.md"), Path("docs/performance.md"), Path("docs/studies.md"), Path("docs/deadline.md"))
 SOURCES = PAGES[1:]
 """The pages whose tables say where their figures come from."""
 
@@ -278,6 +278,28 @@ def pages(records: Records) -> str:
     return table(("study", "views", "page", "first paint", "all of it", "matrix of tasks", "a task"), rows)
 
 
+def cut_runs(records: Records) -> str:
+    """Scores of runs with a part of their time, short folds first and in the tasks' order; means over the seeds."""
+    found = records.figures("cut_runs")["rows"]
+    rows = []
+    for run in dict.fromkeys(row["run"] for row in found):
+        of = [row for row in found if row["run"] == run]
+        full = mean(row["score"] for row in of if row["share"] == 1)
+        seeds = len({row["seed"] for row in of})
+        of_seeds = f"{seeds} seed{'s' if seeds > 1 else ''}"
+        rows.append([f"`{run}`, {of_seeds}", "100 %", *[percent(full, 1)] * 2, *[percent(full, 1)] * 2])
+        for share in sorted({row["share"] for row in of if row["share"] < 1}, reverse=True):
+
+            def score(order: str, key: str, part: float = share, rows_of: Sequence[Any] = of) -> str:
+                return percent(mean(r[key] for r in rows_of if (r["share"], r["order"]) == (part, order)), 1)
+
+            cells = [score(order, "score") for order in ("short first", "by id")]
+            cells += [score("short first", "interrupted"), score("by id", "interrupted_in_any_order")]
+            rows.append(["", f"{100 * share:.0f} %", *cells])
+    head = ["run", "time", "deadline, short first", "deadline, by id", "interrupted, short first"]
+    return table([*head, "interrupted, in any order"], rows)
+
+
 def simulated_comparisons(records: Records) -> str:
     """How often each kind of interval holds the truth in simulated runs."""
     head = ["tasks", "what a seed does to all", "seeds", "deviation of seeds", "bootstrap over tasks"]
@@ -412,6 +434,7 @@ def backends(records: Records) -> str:
 _APART = ("apart", "apart_at_first")
 
 TABLES: dict[str, Callable[[Records], str]] = {
+    "cut_runs": cut_runs,
     "simulated_comparisons": simulated_comparisons,
     "reach": reach,
     "commands": commands,

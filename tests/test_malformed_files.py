@@ -41,19 +41,23 @@ def gone(name: str) -> Break:
 GONE = object()
 
 
+def _key(inner: Any, part: str) -> Any:
+    return int(part) if isinstance(inner, list) else part
+
+
 def put(name: str, place: str, value: Any) -> Break:
     """The JSON file has another value at a place such as `a/train/0/output`; GONE takes the key out."""
 
     def break_it(folder: Path) -> None:
         content = json.loads(Path(folder, name).read_text())
-        *way, last = [int(part) if part.isdigit() else part for part in place.split("/")]
-        inner = content
+        inner: Any = content
+        *way, last = place.split("/")
         for part in way:
-            inner = inner[part]
+            inner = inner[_key(inner, part)]
         if value is GONE:
-            del inner[last]
+            del inner[_key(inner, last)]
         else:
-            inner[last] = value
+            inner[_key(inner, last)] = value
         Path(folder, name).write_text(json.dumps(content))
 
     return break_it
@@ -678,6 +682,21 @@ CASES: list[tuple[str, Break, str]] = [
         "training",
         cut("training.json", 50),
         "training.json: line 1, column 28: the JSON ends here in the middle …; fetch it again",
+    ),
+    ("archive of a run", text("run.zip", "no zip"), "run.zip: no archive that can be read (File is not a zip file)"),
+    ("budget", cut("budget.json", -20), "budget.json: …the JSON ends here in the middle…"),
+    (
+        "budget",
+        put("budget.json", "folds/1", GONE),
+        "budget: its folds or rungs are not those of it…expected them",
+    ),
+    ("budget", put("budget.json", "folds/0/steps/search/rung", 99), "budget: its folds or rungs are not…expected them"),
+    ("budget", put("budget.json", "folds/0/steps/search/rung", -1), "budget.json: folds/0/steps/search/rung: -1 is …"),
+    ("budget", put("budget.json", "folds/0/steps/dreaming", {}), "budget.json: folds/0/steps: …dreaming…"),
+    (
+        "budget",
+        put("budget.json", "key", "0" * 12),
+        "budget: that of run 2folds with other settings, tasks or seed than 2folds, expected one of the same run",
     ),
     (
         "candidates",

@@ -3,7 +3,9 @@
 import multiprocessing
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 from arcfold.arc.folds import read_folds
@@ -52,54 +54,40 @@ def calibration(
     watch = Stopwatch()
     began = time.monotonic()
     # torch is loaded here, where the time counts
-    import torch
-
     from arcfold.jobs.compute import compute_device
     from arcfold.jobs.memory import memory_budget
     from arcfold.models.loading import model_loader
-    from arcfold.planning.calibration import measure, pairs_of, rates_of
-    from arcfold.planning.rates import cpu_name
+    from arcfold.planning.calibration import Bench
     from arcfold.training.backends import choose_backend
 
     base = BaseModel.open(folder, read_json(model, "model"), **loading)
     choice = choose_backend(settings["training"]["backend"], base, gpus=gpus, longest=settings["training"]["longest"])
     if choice.backend == "unsloth":
         raise InputError("calibration: unsloth changes the process that it trains in, expected backend packed or trl")
-    load, load_training = model_loader(base), model_loader(base, plain=choice.backend == "packed")
     start = time.monotonic() - began
     watch.lap("import")
-    of_tasks = pairs_of(read_tasks(tasks), base, min(2, max(map(len, read_folds(folds)))))
-    with compute_device(gpus, threads) as device:
+    largest = max(map(len, read_folds(folds)))
+    with compute_device(gpus, threads) as device, tempfile.TemporaryDirectory() as adapters:
         watch.lap("wait for a device")
-        points = measure(
-            of_tasks,
+        bench = Bench(
             base,
-            load=load,
-            load_training=load_training,
+            load=model_loader(base),
+            load_training=model_loader(base, plain=choice.backend == "packed"),
             backend=choice.backend,
             settings=settings,
             seed=seed,
             device=device,
             threads=threads,
             memory_budget=memory_budget(cache_gib),
-        )
-        watch.lap("jobs")
-        on_gpu = device.type == "cuda"
-        rates = rates_of(
-            points,
-            base,
-            settings,
-            device=torch.cuda.get_device_name(device) if on_gpu else cpu_name(),
-            memory=torch.cuda.get_device_properties(device).total_memory if on_gpu else None,
-            threads=threads,
-            number_type=str(base.number_type_on(device)).removeprefix("torch."),
-            backend=choice.backend,
+            folder=Path(adapters),
             start_seconds=start,
             script_seconds=script_seconds(),
         )
-        made = {"rates": [rates.to_json()], "points": points}
-        inputs = hash_inputs(tasks=tasks, folds=folds, model=model)
-        return made | {"provenance": provenance(inputs=inputs, watch=watch, settings=settings)}
+        rates = bench.measure(read_tasks(tasks), largest)
+        watch.lap("jobs")
+    inputs = hash_inputs(tasks=tasks, folds=folds, model=model)
+    made = {"rates": [rates.to_json()], "points": bench.points}
+    return made | {"provenance": provenance(inputs=inputs, watch=watch, settings=settings)}
 
 
 def script_seconds() -> float:

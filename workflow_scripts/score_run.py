@@ -66,6 +66,7 @@ def main(
         )
         for task in all_tasks
     }
+    cuts = cuts_of_folds(run, adapters, candidates, rescored) if "budget" in steps else []
     losses, made_by = trainings_of(run, adapters), provenance_of_steps(adapters, candidates, scorings or rescored)
     results = [folds, *adapters, *candidates, *rescored, *scorings, submission]
     results = [str(followed(path)) for path in results if read_hole(path) is None]
@@ -81,7 +82,7 @@ def main(
         "leakage": leaks,
         "folds": losses,
         "failed": list(found.failed),
-        **({"cuts": cuts_of_folds(run, adapters, candidates, rescored)} if "budget" in steps else {}),
+        **({"cuts": cuts} if "budget" in steps else {}),
         "tasks": scores,
         **({} if leaderboard is None else {"leaderboard": leaderboard}),
     }
@@ -91,7 +92,7 @@ def main(
         by_id = {task.id: without_solutions(task) for task in all_tasks}
         tasks_of_folds = [[by_id[task_id] for task_id in ids] for ids in dealt]
         subject = subject_of(run, tasks_of_folds, model, bases[0], loadings[0])
-        plan = {"plan": planned_and_true(subject, model, adapters, candidates, made_by)}
+        plan = {"plan": planned_and_true(subject, model, adapters, candidates, made_by, cuts)}
     made["provenance"] = provenance(
         inputs=hash_inputs(tasks=tasks, folds=folds, submission=submission),
         run=run,

@@ -117,16 +117,16 @@ def begin_in_time(jobs):
     """Fixes the clock, and writes the budget and the first submission."""
     asked = [job for job in jobs if job.rule.name == "fold_in_time"]
     if asked:
-        begin_budget(asked[0].wildcards.run, frozenset(int(job.wildcards.fold) for job in asked), len(jobs))
+        begin_budget(asked[0].wildcards.run, frozenset(int(job.wildcards.fold) for job in asked))
 
 
 @says_its_line
-def begin_budget(name, folds, jobs):
+def begin_budget(name, folds):
     run = get_run(name)
     ITS_RUN.add(name)
     clock = None
     if "budget" not in config:
-        clock = clock_of(get_moment(), began(), datetime.now().astimezone(), jobs)
+        clock = clock_of(get_moment(), began(), datetime.now().astimezone())
         if "rehearsal_of" in config:
             clock["scale"] = get_scale()
     budgets.begin(

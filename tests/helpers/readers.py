@@ -6,6 +6,7 @@ and asks for the line, the fuzzers break any of them in any way and ask for an I
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import shutil
@@ -31,6 +32,9 @@ from arcfold.jobs.request import read_request
 from arcfold.models.base import BaseModel
 from arcfold.models.folder import model_record
 from arcfold.models.vocabulary import cut_vocabulary
+from arcfold.planning import budget as budgets
+from arcfold.planning.rungs import rungs_of
+from arcfold.planning.summary import said_of
 from arcfold.pretraining.corpora import read_archive
 from arcfold.pretraining.shards import pack, read_shard, unpack, write_shard
 from arcfold.runs.archive import open_archive, write_archive
@@ -133,6 +137,30 @@ JOB: dict[str, Any] = {
     "threads": 1,
     "config": {},
     "log": ["folds.log"],
+}
+SETTINGS_IN_TIME = {"training": {"epochs": 2, "views": 2}, "search": {"views": 2}, "rescoring": {"views": 2}}
+RUNGS = rungs_of(SETTINGS_IN_TIME, [{"training": {"epochs": 0.5}}])
+RUN_IN_TIME: dict[str, Any] = {
+    "name": "2folds",
+    "dataset": "mine",
+    "folds": 2,
+    "seed": 0,
+    "model": "m",
+    "settings": {**SETTINGS_IN_TIME, "selection": {"method": "product_of_experts"}},
+}
+BUDGET: dict[str, Any] = {
+    **budgets.new_budget(RUN_IN_TIME, RUNGS, 1, {"began": 0.0, "deadline": 60.0, "stop": 50.0}),
+    "predicted": [[[3.0, 1.0, 1.0]] * len(RUNGS)] * 2,
+    "measured_rates": True,
+    "folds": {
+        "0": {
+            "steps": {
+                step: {"rung": 1, "cut": {}, "predicted": 1.0, "seconds": 1.5, "measured": True, "store": "there"}
+                for step in budgets.STEPS
+            }
+        },
+        "1": {"steps": {"training": {"rung": 0, "cut": {}, "predicted": 2.0}}, "dropped": "3 s are left"},
+    },
 }
 MODEL_CONFIG: dict[str, Any] = {
     "architectures": ["Qwen3ForCausalLM"],
@@ -367,6 +395,24 @@ def read_members(folder: Path) -> Any:
     return [joined([scored[name], whole[name]], [nothing[name]] * 2, [2, 2], f"task {name}") for name in ("a", "b")]
 
 
+def read_budget(folder: Path) -> Any:
+    """Replayed, then gone on with, as a second command of the same run would."""
+    found, tasks = budgets.Ledger(folder / "budget.json").read(), read_tasks(folder / "tasks.json")
+    made = []
+    with tempfile.TemporaryDirectory() as place:
+        run = Path(place) / "budget.json"
+        shutil.copy(folder / "budget.json", run)
+        for clock, replayed in ((None, found), ({"began": 0.0, "deadline": 1e12, "stop": 1e12}, None)):
+            budgets.begin(run, RUN_IN_TIME, RUNGS, tasks, devices=1, folds=(0, 1), clock=clock, replayed=replayed)
+            ledger = budgets.Ledger(run)
+            for fold in range(2):
+                for step in budgets.STEPS:
+                    with contextlib.suppress(budgets.OutOfTime):
+                        made.append(ledger.decide(fold, step))
+            made += said_of(run, 0.0)
+    return made
+
+
 def write_task_folder(folder: Path) -> None:
     (folder / "tasks").mkdir()
     _json(**TASKS)(folder / "tasks")
@@ -427,6 +473,7 @@ READERS: dict[str, Reader] = {
         read_members,
         ("folds.json", "rescored.json", "candidates.json"),
     ),
+    "budget": Reader(_json(tasks=TASKS, budget=BUDGET), read_budget, ("budget.json",)),
     "job": Reader(_json(job=JOB), lambda folder: read_request(folder / "job.json"), ("job.json",)),
     "corpus of pairs": Reader(
         lambda folder: write_zip(folder / "corpus.zip", {"x/tasks/a.json": [PAIR] * 3, "x/metadata.json": {}}),

@@ -11,6 +11,7 @@ from made_tasks import task
 
 from arcfold.jobs.files import InputError, check_schema
 from arcfold.planning import budget as budgets
+from arcfold.planning import overhead
 from arcfold.planning.budget import STEPS, Ledger, OutOfTime, decide, new_budget, note_decision, ratios, taken_over
 from arcfold.planning.rungs import rungs_of
 
@@ -44,40 +45,46 @@ def taken(budget):
     ]
 
 
-def simulate(budget, *, slower=lambda fold, step: 1.0, hangs=(), order=None):
+def simulate(budget, *, slower=lambda fold, step: 1.0, hangs=(), order=None, job=0.0):
     """A run on devices that take `slower` times what was predicted; the second at which it ends.
 
     hangs: folds and steps that never end by themselves
+    job: what the job of each fold takes beside its steps, also of one that is told that there is no time
     """
     waiting = list(order or range(len(budget["folds"])))[::-1]
     events = [(0.0, device, None, None, None) for device in range(budget["devices"])]
-    ended = 0.0
+    ended, worked = 0.0, dict.fromkeys(waiting, 0.0)
     while events:
         now, device, fold, step, stopped = heapq.heappop(events)
         ended = max(ended, now) if fold is not None else ended
-        if fold is not None:
-            entry = budget["folds"][str(fold)]
-            if stopped:
-                entry["stops"] = entry.get("stops", 0) + 1
-                if not budgets._lower(budget, entry, step) or entry["stops"] >= budgets.DEATHS:
-                    entry["dropped"] = "stopped"
-            else:
-                entry.pop("running")
-                of = entry["steps"][step]
-                of |= {"seconds": now - of.pop("began"), "measured": True, "store": "there"}
-        if fold is None or "dropped" in budget["folds"][str(fold)] or (step == STEPS[-1] and not stopped):
-            if not waiting:
-                continue
-            fold, step = waiting.pop(), STEPS[0]
-        elif not stopped:
-            step = STEPS[STEPS.index(step) + 1]
+        if fold is None:
+            if waiting:
+                overhead.begin(budget, waiting[-1])
+                heapq.heappush(events, (now + job, device, waiting.pop(), None, None))
+            continue
+        entry = budget["folds"][str(fold)]
+        if stopped:
+            entry["stops"] = entry.get("stops", 0) + 1
+            if not budgets._lower(budget, entry, step) or entry["stops"] >= budgets.DEATHS:
+                entry["dropped"] = "stopped"
+        elif step is not None:
+            entry.pop("running")
+            of = entry["steps"][step]
+            of |= {"seconds": now - of.pop("began"), "measured": True, "store": "there"}
+            worked[fold] += of["seconds"]
+        if "dropped" in entry or (step == STEPS[-1] and not stopped):
+            overhead.end(budget, fold, now, worked[fold])
+            heapq.heappush(events, (now, device, None, None, None))
+            continue
+        if not stopped:
+            step = STEPS[0] if step is None else STEPS[STEPS.index(step) + 1]
         rung, said = decide(budget, fold, step, now)
         if rung is None:
-            budget["folds"][str(fold)]["dropped"] = said
+            entry["dropped"] = said
+            overhead.end(budget, fold, now, worked[fold])
             heapq.heappush(events, (now, device, None, None, None))
             continue
         made = note_decision(budget, fold, step, rung, now)
-        entry = budget["folds"][str(fold)]
         entry["steps"][step]["began"] = now
         entry.setdefault("running", {"step": step, "since": now})
         predicted = entry["steps"][step]["predicted"]
@@ -141,6 +148,28 @@ def test_a_step_that_hangs_is_stopped_and_begun_on_the_last_rung():
     budget = a_budget([(10, 4, 4)] * 4, stop=1000)
     simulate(budget, hangs={(1, "rescoring")})
     assert taken(budget)[1] is None or taken(budget)[1][2] == len(RUNGS) - 1
+
+
+def test_what_is_slow_is_not_stopped_as_long_as_there_is_time():
+    """A machine with other work: one training takes ten times as long as the others."""
+    slow = {"slower": lambda fold, step: 10.0 if (fold, step) == (2, "training") else 1.0}
+    budget = a_budget([(10, 4, 4)] * 4, stop=1000)
+    assert simulate(budget, **slow) == 162
+    assert taken(budget) == [(0, 0, 0)] * 4
+    # with less of it the others' answers are worth more
+    budget = a_budget([(10, 4, 4)] * 4, stop=140)
+    assert simulate(budget, **slow) <= 140
+    assert budget["folds"]["2"]["lowered"] == ["training"]
+
+
+@pytest.mark.parametrize(("job", "stop"), [(0.2, 300), (2.0, 300), (5.0, 600), (2.0, 2000)])
+def test_there_is_time_to_tell_everybody_that_there_is_none(job, stop):
+    """Two devices and 200 folds of 12 s, or 4 s on the last rung, whose jobs take seconds on a busy machine."""
+    budget = a_budget([(8, 2, 2)] * 200, stop=stop, devices=2)
+    assert simulate(budget, job=job) <= stop + 2 * job
+    done = sum(each is not None for each in taken(budget))
+    # as many as there can be, but for one in five
+    assert done >= 0.8 * min(200, (stop - 100 * job) / (4 / 2))
 
 
 @pytest.mark.parametrize("seed", range(40))

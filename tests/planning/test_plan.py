@@ -22,7 +22,7 @@ TARGETS = CONFIG["settings"]["training"]["targets"]
 RATES = Rates(
     device="one", memory=2**30, threads=1, model="base-15m", parameters=15_000_000, number_type="bfloat16",
     backend="packed", start_seconds=10.0, first_step_seconds=1.0, step_seconds=0.5, training_flops=1e30,
-    token_bytes=0.0, search=PromptRates(2.0, 1e30, 0.0), min_prob=0.17, rescoring=PromptRates(1.0, 1e30, 0.0),
+    token_bytes=0.0, search=PromptRates(2.0, 1e30, 0.0, 0.0), min_prob=0.17, rescoring=PromptRates(1.0, 1e30, 0.0, 0.0),
     script_seconds=1.0,
 )  # fmt: skip
 
@@ -112,14 +112,14 @@ def test_a_training_of_minutes_has_checkpoints_on_the_disk():
 def test_seconds_grow_with_what_they_are_of():
     size, settings = ModelSize.of(BASE), subject().settings
     work = subject().works()[0]
-    rates = replace(RATES, training_flops=1e9, search=PromptRates(0.0, 1e9, 0.1))
+    rates = replace(RATES, training_flops=1e9, search=PromptRates(0.0, 1e9, 0.1, 0.0))
     seconds = fold_seconds(work, size, settings, rates)
     more = TrainingWork(2 * work.training.steps, 64, 2 * work.training.tokens, 2 * work.training.squares, 20)
     assert fold_seconds(replace(work, training=more), size, settings, rates).training == pytest.approx(
         2 * seconds.training - rates.first_step_seconds
     )
     # four times as deep: half of the threshold's square root
-    prompts = PromptWork(1, 8, 0, 0, 100.0, 10)
+    prompts = PromptWork(1, 8, 0, 0, 100.0, longest=10)
     slow, fast = (prompt_seconds(prompts, 0.0, p, rates.search, rates.min_prob) for p in (0.17 / 4, 0.17))
     assert slow == pytest.approx(2 * fast)
     # 4 a frozen parameter and token, 6 a trained one, and attention's causal half of 14
@@ -136,7 +136,7 @@ def test_memory_is_weights_states_and_activations_and_caches_stay_in_their_budge
     expected = 2 * size.parameters + 18 * trained + 4 * 1000 * 1000.0
     assert training_bytes(work, size, training, "bfloat16", "none", measured) == expected
     assert training_bytes(work, size, training, "bfloat16", "none", RATES) > expected  # counted, where not measured
-    prompts = PromptWork(1, 8, 8000, 0, 100.0, 1000)
+    prompts = PromptWork(1, 8, 8000, 0, 100.0, longest=1000)
     weights, wanted = 2 * size.parameters, (8000 + 8 * 931) * size.cache_bytes()
     assert prompt_bytes(prompts, size, 931, "bfloat16", None, "auto") == weights + wanted
     assert prompt_bytes(prompts, size, 931, "bfloat16", None, 0.01) == weights + 0.01 * 2**30

@@ -152,6 +152,16 @@ def test_a_job_that_fails_leaves_nothing_to_the_next(group: Callable[..., Worker
     until(lambda: not is_alive(first), 15)
 
 
+def test_a_job_that_declines_leaves_its_worker_to_the_next(group: Callable[..., Workers]) -> None:
+    """Of hundreds of folds without time none may cost a start of the libraries."""
+    one = group()
+    declines = "from arcfold.jobs.files import Declined; raise Declined('out of time: 0 s are left')"
+    assert one.do("a", declines) == (1, "error: out of time: 0 s are left\n")
+    first, _ = one.output("a")
+    assert one.do("b") == (0, "")
+    assert one.output("b")[0] == first
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_client_that_ends_takes_its_job_along(group: Callable[..., Workers], how: signal.Signals) -> None:
     one = group(devices="0")

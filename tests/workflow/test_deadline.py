@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
+import signal
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from faults import kill_of, left_behind, request_of, strike
+from processes import until
 from tiny_workflow import Workflow, copied, refused
 
+from arcfold.arc.tasks import read_tasks
 from arcfold.jobs.files import check_schema, without_provenance
+from arcfold.runs.predictions import read_submission
 
 SCORE = "results/score_tiny.json"
 RUN = "results/runs/tiny"
@@ -19,6 +29,91 @@ def stored(workflow: Workflow) -> dict[str, bytes]:
     """The files of the store but Snakemake's times."""
     found = workflow.path("results/store").rglob("*.json")
     return {str(path.relative_to(workflow.folder)): path.read_bytes() for path in found}
+
+
+class Watched:
+    """A call whose submission so far is looked at all the time, with every content that it has had."""
+
+    def __init__(self, workflow: Workflow, seen: list[bytes] | None = None) -> None:
+        self.workflow, self.seen = workflow, [] if seen is None else seen
+
+    def __call__(
+        self, *arguments: str, then: Callable[[subprocess.Popen[bytes]], Any] | None = None, **config: Any
+    ) -> int:
+        """Calls snakemake, and `then` once the first fold is done; gives the status."""
+        command, environment = self.workflow.command(*arguments, **config)
+        with self.workflow.path("said").open("wb") as said:
+            process = subprocess.Popen(
+                command, cwd=self.workflow.folder, env=environment, stdout=said, stderr=said, start_new_session=True
+            )
+
+        def ended() -> bool:
+            nonlocal then
+            with contextlib.suppress(FileNotFoundError):
+                content = self.workflow.path(f"{RUN}/submission_so_far.json").read_bytes()
+                if content not in self.seen[-1:]:
+                    self.seen.append(content)
+            if then is not None and list(self.workflow.path(f"{RUN}/rescored").glob("fold-?.json")):
+                then(process)
+                then = None
+            return process.poll() is not None
+
+        until(ended, 240)
+        return process.wait()
+
+    def check(self, final: bytes) -> None:
+        """Every content was whole, and an answer that has given way never came back."""
+        tasks = read_tasks(self.workflow.path("mine.json"))
+        path = self.workflow.path("snapshot.json")
+        answers: dict[str, list[Any]] = {task.id: [] for task in tasks}
+        for content in self.seen:
+            check_schema(json.loads(content), "submission", "submission")
+            path.write_bytes(content)
+            for name, attempts in read_submission(path, tasks).items():
+                if attempts not in answers[name][-1:]:
+                    assert attempts not in answers[name]
+                    answers[name].append(attempts)
+        assert self.seen[-1] == final
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=lambda number: number.name)
+def test_a_run_that_is_ended_in_the_middle_goes_on(fresh: Workflow, done: Workflow, number: signal.Signals) -> None:
+    watched, kept = Watched(fresh), {}
+
+    def end(process: subprocess.Popen[bytes]) -> None:
+        kept.update(stored(fresh))
+        os.killpg(process.pid, number)
+
+    # one fold after the other
+    assert watched(SCORE, "--resources", "gpu=1", then=end, deadline=60) != 0
+    assert [name for name in kept if "/rescored/" in name] != []
+    assert not fresh.path(SCORE).exists()
+    assert watched(SCORE, deadline=60) == 0, fresh.path("said").read_text()
+    assert "Traceback" not in fresh.path("said").read_text()
+    final = done.path(f"{RUN}/submission.json").read_bytes()
+    watched.check(final)
+    assert fresh.path(f"{RUN}/submission.json").read_bytes() == final
+    # what was finished is the very same file
+    now = stored(fresh)
+    assert {name: now[name] for name in kept} == kept
+    assert [path for path in left_behind(fresh) if not path.endswith(".lock")] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", [*map(kill_of, range(6)), *map(request_of, range(2))], ids=str)
+def test_a_run_with_a_deadline_that_is_ended_at_some_moment_goes_on(
+    fresh: Workflow, done: Workflow, fault: Any
+) -> None:
+    strike(fresh, fault, SCORE, "--config", "deadline=60")
+    watched = Watched(fresh)
+    assert watched(SCORE, deadline=60) == 0, fresh.path("said").read_text()
+    final = done.path(f"{RUN}/submission.json").read_bytes()
+    watched.check(final)
+    assert fresh.path(f"{RUN}/submission.json").read_bytes() == final
+    made, expected = fresh.contents(), done.contents()
+    same = {name for name in made if "/store/" in name and "/records/" not in name}
+    assert {name: made[name] for name in same} == {name: expected[name] for name in same}
 
 
 def test_what_is_no_deadline_is_said_before_anything_runs(blank: Workflow) -> None:
@@ -77,6 +172,10 @@ def test_what_is_there_is_taken_and_a_cut_run_leaves_the_full_one_alone(copy: Wo
         len(task["outputs"]) for name, task in score["tasks"].items() if "hole" not in task["outputs"][0]
     )
     assert [failed["fold"] for failed in score["failed"]] == [1]
+    # what was planned beside it has the settings of the fold, too
+    beside = score["provenance"]["plan"]
+    for count in ("steps", "tokens", "prompt_tokens"):
+        assert beside["planned"][count] == beside["true"][count] > 0
     answers = copy.path(f"{RUN}/submission.json").read_bytes()
     check_schema(json.loads(answers), "submission", "submission")
     assert copy.path(f"{RUN}/submission_so_far.json").read_bytes() == answers

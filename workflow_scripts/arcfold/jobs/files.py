@@ -40,6 +40,10 @@ class InputError(Exception):
         super().__init__(one_line(message, longest=1000))
 
 
+class Declined(InputError):
+    """A job does not do its work, and nothing has gone wrong in its process."""
+
+
 class PlacedError(InputError):
     """An InputError that knows where in a file it belongs, so that whoever knows the file better can name it."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 from arcfold.jobs import checksums
-from arcfold.jobs.files import InputError, no_room, one_line
+from arcfold.jobs.files import Declined, InputError, no_room, one_line
 from arcfold.jobs.holes import leave_hole
 from arcfold.jobs.records import drop_records, paths_of, write_records
 from arcfold.jobs.request import Request, command_of, write_request
@@ -86,6 +86,14 @@ class _Tee:
 
     def isatty(self) -> bool:
         return self._terminal.isatty()
+
+
+class Ended(SystemExit):
+    """A job that has ended its process with a status. sound: whether the process is fit for another job"""
+
+    def __init__(self, status: int, *, sound: bool) -> None:
+        super().__init__(status)
+        self.sound = sound
 
 
 @contextlib.contextmanager
@@ -171,7 +179,7 @@ def logged(
         print(f"error: {error}", file=sys.stderr, flush=True)
         if debugged:
             raise
-        sys.exit(_end(error, instead))
+        raise Ended(_end(error, instead), sound=isinstance(error, Declined)) from None
     except Exception as error:
         if is_out_of_memory(error):
             said = one_line(error, 120) or type(error).__name__

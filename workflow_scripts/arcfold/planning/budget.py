@@ -25,12 +25,13 @@ from typing import Any, TypeVar
 
 from arcfold.arc.tasks import Task
 from arcfold.jobs.client import DEATHS
-from arcfold.jobs.files import InputError, hash_of, read_json, write_json
+from arcfold.jobs.files import Declined, InputError, hash_of, read_json, write_json
 from arcfold.jobs.holes import OUT_OF_TIME
 from arcfold.models.sizes import ModelSize
-from arcfold.planning import so_far
+from arcfold.planning import overhead, so_far
 from arcfold.planning.costs import FoldWork, fold_seconds
-from arcfold.planning.plan import JOB_SECONDS
+from arcfold.planning.overhead import is_over, seconds_of_job
+from arcfold.planning.plan import span
 from arcfold.planning.rates import Rates
 from arcfold.planning.rungs import cuts
 from arcfold.planning.schedule import schedule
@@ -44,13 +45,15 @@ MARGIN = 1.05
 """What a schedule is taken to be too short."""
 PATIENCE = 4.0
 """A step that takes so many times its prediction is stopped."""
+SPARE = 0.25
+"""Part of the time that nobody needs which a step may take besides: what is slow need not be stopped for nothing."""
 GRACE = 30.0
 """Seconds that a step may take in any case, if there are as many left."""
 TRUST, DOUBT = 1.0, 0.05
 """How many measured steps a prediction is worth: with rates of the model and device, and without."""
 
 
-class OutOfTime(InputError):
+class OutOfTime(Declined):
     """There is no time for a fold."""
 
     def __init__(self, said: str) -> None:
@@ -170,20 +173,26 @@ def taken_over(budget: Mapping[str, Any], earlier: Mapping[str, Any], *, replaye
 
     replayed: also of folds that were dropped; else these are tried again
     """
-    made = dict(budget)
-    if list(earlier["folds"]) != list(budget["folds"]) or any(
-        of["rung"] >= len(budget["rungs"]) for entry in earlier["folds"].values() for of in entry["steps"].values()
-    ):
+    made, rungs = dict(budget), budget["rungs"]
+    steps = [of for entry in earlier["folds"].values() for of in entry["steps"].values()]
+    if list(earlier["folds"]) != list(budget["folds"]) or any(of["rung"] >= len(rungs) for of in steps):
         raise InputError("budget: its folds or rungs are not those of its run (edited?), expected them")
     for fold, entry in earlier["folds"].items():
-        done = {step: dict(of) for step, of in entry["steps"].items() if replayed or of.get("seconds") is not None}
-        kept = {"steps": done}
+        done: dict[str, Any] = {}
+        for step, of in entry["steps"].items():
+            # what was cut follows from the rung
+            decided = {"rung": of["rung"], "cut": cuts({step: rungs[0][step]}, {step: rungs[of["rung"]][step]})}
+            decided |= {"cut": decided["cut"].get(step, {}), "predicted": None}
+            if replayed:
+                done[step] = decided
+            elif of.get("seconds") is not None:
+                done[step] = {**of, "cut": decided["cut"]}
+        made["folds"][fold] = {"steps": done}
         if replayed and entry.get("dropped"):
-            kept["dropped"] = entry["dropped"]
-        made["folds"][fold] = kept
-    for key in ("predicted", "measured_rates"):
-        if key in earlier:
-            made[key] = earlier[key]
+            made["folds"][fold]["dropped"] = entry["dropped"]
+    shape = [len(of_fold) for of_fold in earlier.get("predicted", ())]
+    if not replayed and "measured_rates" in earlier and shape == [len(rungs)] * len(budget["folds"]):
+        made |= {key: earlier[key] for key in ("predicted", "measured_rates")}
     return made
 
 
@@ -253,6 +262,23 @@ class Ledger:
             entry = budget["folds"][str(fold)]
             return _lower(budget, entry, step)
 
+    def begun(self, fold: int) -> None:
+        """The job of a fold begins."""
+        with self.changed() as budget:
+            overhead.begin(budget, fold)
+
+    def ended(self, fold: int, worked: float) -> None:
+        """It ends. worked: seconds that its steps took in this job"""
+        with self.changed() as budget:
+            overhead.end(budget, fold, time.time(), worked)
+
+    def failed(self, fold: int, reason: str) -> None:
+        """A fold has failed, whose time is for the others."""
+        with self.changed() as budget:
+            entry = budget["folds"][str(fold)]
+            entry.pop("running", None)
+            entry["failed"] = reason
+
     def stopped(self, fold: int, step: str) -> str | None:
         """A step is stopped since it took too long. Why the fold is dropped, if that was its last chance."""
         with self.changed() as budget:
@@ -285,9 +311,11 @@ def decide(budget: Mapping[str, Any], fold: int, step: str, now: float) -> tuple
         if _all_that_is_left(budget, fold, step, rung, now, ratio) * MARGIN <= left:
             return rung, ""
     mine = _left_of(budget, fold, step, last, ratio)
+    # whoever is behind must at least be told that there is no time
+    left -= _to_tell(budget, fold)
     if mine <= max(left, 0.0) or (left > 0 and not _is_known(budget, step)):
         return last, ""
-    return None, f"{max(left, 0.0):.0f} s are left for the {step} and what follows, which need {mine:.0f} s"
+    return None, f"{span(max(left, 0.0))} are left for the {step} and what follows, which need {span(mine)}"
 
 
 def note_decision(budget: dict[str, Any], fold: int, step: str, rung: int, now: float) -> Decision:
@@ -298,11 +326,15 @@ def note_decision(budget: dict[str, Any], fold: int, step: str, rung: int, now: 
     ratio = ratios(budget)
     predicted = budget["predicted"][fold][rung][STEPS.index(step)] if "predicted" in budget else None
     entry["steps"].setdefault(step, {"rung": rung, "cut": cut, "predicted": predicted})
-    entry.pop("dropped", None)
+    for over in ("dropped", "failed"):
+        entry.pop(over, None)
     ends_by = None
     if budget["clock"] is not None and predicted:
         entry["running"] = {"step": step, "since": round(now, 3)}
-        expected = max(PATIENCE * predicted * ratio[step], GRACE) if _is_known(budget, step) else None
+        expected = None
+        if _is_known(budget, step):
+            spare = budget["clock"]["stop"] - now - _all_that_is_left(budget, fold, step, rung, now, ratio)
+            expected = max(PATIENCE * predicted * ratio[step], GRACE) + SPARE * max(spare, 0.0)
         ends_by = _end_of(budget, fold, step, rung, now, ratio, expected)
     return Decision(rung, settings, ends_by)
 
@@ -320,11 +352,11 @@ def _end_of(
 
     expected: seconds that it may take by its prediction; None where that is a guess, and a fair part of the time counts
     """
-    left, last = budget["clock"]["stop"] - now, len(budget["rungs"]) - 1
+    left, last = budget["clock"]["stop"] - now - _to_tell(budget, fold), len(budget["rungs"]) - 1
     if expected is not None:
         most = left - _left_of(budget, fold, step, last, ratio, behind=rung == last)
     else:
-        open_folds = sum("dropped" not in each and not each.get("there") for each in budget["folds"].values())
+        open_folds = sum(not is_over(each) for each in budget["folds"].values())
         expected = PATIENCE * left * budget["devices"] / max(open_folds, budget["devices"])
         most = left if rung == last else left / 2
     return now + max(min(most, expected), 0.0)
@@ -377,6 +409,15 @@ def _left_of(
     return sum(seconds[number] * ratio[STEPS[number]] for number in range(first, len(STEPS)))
 
 
+def _to_tell(budget: Mapping[str, Any], fold: int) -> float:
+    """Seconds that the jobs of all folds behind this one take if there is no time for any of them."""
+    waiting = sum(
+        int(name) != fold and "running" not in entry and len(entry["steps"]) < len(STEPS) and not is_over(entry)
+        for name, entry in budget["folds"].items()
+    )
+    return seconds_of_job(budget) * waiting / budget["devices"]
+
+
 def _all_that_is_left(
     budget: Mapping[str, Any], fold: int, step: str, rung: int, now: float, ratio: Mapping[str, float]
 ) -> float:
@@ -385,7 +426,7 @@ def _all_that_is_left(
     busy: list[tuple[float, float]] = []
     waiting: list[list[float]] = []
     for name, entry in budget["folds"].items():
-        if int(name) == fold or "dropped" in entry or entry.get("there"):
+        if int(name) == fold or is_over(entry):
             continue
         if "running" in entry:
             running, since = entry["running"]["step"], entry["running"]["since"]
@@ -398,5 +439,5 @@ def _all_that_is_left(
     # a fold whose job died without a word still runs here; the youngest ones are those that do
     others = [seconds for _, seconds in sorted(busy, reverse=True)[: budget["devices"] - 1]]
     free = [mine, *others, *[0.0] * (budget["devices"] - 1 - len(others))]
-    made = schedule(waiting, budget["devices"], each=JOB_SECONDS, free=free)
+    made = schedule(waiting, budget["devices"], each=seconds_of_job(budget), free=free)
     return max(made.seconds, mine, *others) if others else max(made.seconds, mine)

@@ -70,7 +70,8 @@ def training_seconds(work: TrainingWork, flops: float, rates: Rates) -> float:
 def prompt_seconds(work: PromptWork, flops: float, min_prob: float, of: PromptRates, measured_at: float) -> float:
     """Of a search or rescoring, by the rates of one; measured_at: the threshold that they were measured at."""
     breadth = (measured_at / min_prob) ** BREADTH
-    return of.job_seconds + flops / of.flops + work.reply_tokens * of.reply_token_seconds * breadth
+    replies = work.reply_tokens * of.reply_token_seconds * breadth + work.longest_reply * of.reply_step_seconds
+    return of.job_seconds + flops / of.flops + replies
 
 
 def fold_seconds(work: FoldWork, size: ModelSize, settings: Mapping[str, Any], rates: Rates) -> FoldSeconds:

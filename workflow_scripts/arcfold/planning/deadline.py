@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from arcfold.jobs.files import InputError
-from arcfold.planning.plan import JOB_SECONDS
 
 EXPECTED = "minutes, a time of the day (17:30) or a moment (2026-11-28T03:00)"
 LONGEST = 60 * 24 * 365
@@ -57,16 +56,15 @@ def began() -> datetime:
     return datetime.now().astimezone() - timedelta(seconds=max(age, 0.0))
 
 
-def clock_of(moment: datetime, start: datetime, now: datetime, jobs: int) -> dict[str, float]:
+def clock_of(moment: datetime, start: datetime, now: datetime) -> dict[str, float]:
     """The clock of a budget: the start of the command, the deadline, and when the last step has to be done.
 
-    now: when the first job can begin; jobs: that are left to do
+    now: when the first job can begin
 
     What is kept back is for what comes behind: links, submission, score and page are scripts that read the workflow as
-    this command has done since its start, one behind the other, and jobs that are told that it is too late.
+    this command has done since its start, one behind the other.
     """
-    reserve = SCRIPTS_BEHIND * (now - start).total_seconds() + JOB_SECONDS * jobs
-    reserve = min(reserve, LARGEST_RESERVE * (moment - start).total_seconds())
+    reserve = min(SCRIPTS_BEHIND * (now - start).total_seconds(), LARGEST_RESERVE * (moment - start).total_seconds())
     return {
         "began": round(start.timestamp(), 3),
         "deadline": round(moment.timestamp(), 3),

@@ -24,7 +24,7 @@ from typing import Any
 from arcfold.arc.folds import read_fold, read_folds
 from arcfold.arc.tasks import tasks_by_id
 from arcfold.jobs import checksums
-from arcfold.jobs.files import hash_of, read_json
+from arcfold.jobs.files import hash_of, one_line, read_json
 from arcfold.jobs.holes import leave_hole
 from arcfold.jobs.inside import is_done, job_inside, run_inside
 from arcfold.jobs.provenance import read_provenance
@@ -36,14 +36,13 @@ from arcfold.planning.budget import STEPS, Decision, Ledger, OutOfTime, predicti
 from arcfold.planning.here import device_name
 from arcfold.planning.rates import find_rates, guessed_rates
 from arcfold.planning.subjects import subject_of
+from arcfold.planning.truth import worked
 from arcfold.runs.links import link
 from arcfold.runs.runs import KEY_LENGTH, keep_keys, stage_settings, store_path
 from arcfold.runs.steps import report_of
 
 RULES = {"training": "train_adapter", "search": "search_candidates", "rescoring": "rescore_candidates"}
 STAGES = {"training": "adapters", "search": "candidates", "rescoring": "rescored"}
-UNCOUNTED = ("import", "wait for a device")
-"""What of a step's seconds is no work of its own: a worker's first job does it for all."""
 KNOWN = Path(".snakemake/arcfold/known/code.json")
 KEYS = Path(".snakemake/arcfold/keys")
 
@@ -141,7 +140,21 @@ def do_fold(fold: Fold) -> None:
 
     Raises OutOfTime where there is no time for one of them, and what the steps raise.
     """
-    ledger = fold.ledger
+    ledger, worked = fold.ledger, [0.0]
+    ledger.begun(fold.number)
+    try:
+        _do_fold(fold, ledger, worked)
+    except OutOfTime:
+        raise
+    except Exception as error:
+        ledger.failed(fold.number, one_line(error, 300))
+        raise
+    finally:
+        ledger.ended(fold.number, sum(worked))
+
+
+def _do_fold(fold: Fold, ledger: Ledger, worked: list[float]) -> None:
+    """worked: gets the seconds of each step"""
     ledger.predict(lambda budget: _predicted(fold, budget["rungs"]))
     tasks = tasks_by_id(fold.inputs["tasks"], read_fold(fold.inputs["folds"], fold.number))
     made: dict[str, Mapping[str, Any]] = {}
@@ -152,7 +165,9 @@ def do_fold(fold: Fold) -> None:
         _link(fold, whole)
         return
     for step in STEPS:
+        began = time.time()
         settings = _do_step(fold, ledger, step, made)
+        worked.append(time.time() - began)
         made[step] = settings[step]
         if step != "training":
             _improve(fold, ledger, tasks, fold.paths(settings)[step])
@@ -225,8 +240,7 @@ def _improve(fold: Fold, ledger: Ledger, tasks: Sequence[Any], path: str) -> Non
 def _worked(path: str) -> float:
     """Seconds that a step has worked, as its file says."""
     record = f"{path}.json" if Path(f"{path}.json").is_file() else path if path.endswith(".json") else report_of(path)
-    seconds = read_provenance(record)["seconds"]
-    return float(seconds["total"] - sum(seconds.get(part, 0.0) for part in UNCOUNTED))
+    return worked(read_provenance(record)["seconds"])
 
 
 @contextlib.contextmanager

@@ -2,15 +2,16 @@
 
 What a job takes is written as a sum of counts, each with a rate:
 
-    training             first step + steps × seconds a step + multiplications / multiplications a second
+    training             fixed part + steps × seconds a step + multiplications / multiplications a second
     search, rescoring    job + multiplications of the prompts / … + reply tokens × seconds a reply token
+                         + tokens of the longest reply × seconds of a pass, which holds the next tokens of all replies
 
 The counts are of `work`, so that other settings of the same model follow: rank, epochs, views, longer tasks. A record
 comes from `results/calibration.json`, a minute on the machine at hand, or from the ones that are shipped in
 resources/rates.json; both are the same fit of points like these, one for each job:
 
-    {"training": [{"steps": 80, "flops": 1.2e12, "first_step": 0.4, "later": 21.2, "step_tokens": 900, "peak": 4e8}],
-     "search": [{"flops": 6e10, "reply_tokens": 440.0, "seconds": 1.46}], "rescoring": [...]}
+    {"training": [{"steps": 80, "flops": 1.2e12, "seconds": 21.6, "token_bytes": 9e4}],
+     "search": [{"flops": 6e10, "reply_tokens": 440.0, "longest_reply": 55.0, "seconds": 1.46}], "rescoring": [...]}
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from arcfold.jobs.files import InputError, read_json
 
 CALIBRATION = Path("results/calibration.json")
 SHIPPED = Path(__file__).resolve().parents[3] / "resources" / "rates.json"
+DOUBT = 0.02
+"""How much less than a measured second counts what is thought beforehand."""
 SIMILAR = 1.5
 """Factor in parameters up to which the rates of one model stand for another."""
 
@@ -44,6 +47,8 @@ class PromptRates:
     """Multiplications and additions a second, in prompts."""
     reply_token_seconds: float
     """For each token of the replies that are expected."""
+    reply_step_seconds: float
+    """For each token of the longest of them: what a pass takes however few tokens it has."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ class Rates:
     start_seconds: float
     """From the start of a worker to its first job's work: libraries, the device, the weights."""
     first_step_seconds: float
+    """Of a training beside its steps: what the first ones build, and its files."""
     step_seconds: float
     training_flops: float
     """Multiplications and additions a second of a training."""
@@ -89,7 +95,8 @@ class Rates:
 SOME = Rates(
     device="", memory=None, threads=1, model="", parameters=15_000_000, number_type="float32", backend="",
     start_seconds=5.0, first_step_seconds=0.5, step_seconds=0.02, training_flops=1e11, token_bytes=0.0,
-    search=PromptRates(0.2, 1e11, 0.003), min_prob=0.17, rescoring=PromptRates(0.2, 1e11, 0.0005), script_seconds=1.0,
+    search=PromptRates(0.2, 1e11, 0.003, 0.0), min_prob=0.17, rescoring=PromptRates(0.2, 1e11, 0.0005, 0.0),
+    script_seconds=1.0,
 )  # fmt: skip
 """Of the order of what a core does: where nothing at all is known, the first jobs correct it."""
 
@@ -147,7 +154,11 @@ def guessed_rates(device: str, parameters: int, calibration: str | Path = CALIBR
 
 
 def _larger(of: PromptRates, factor: float) -> PromptRates:
-    return replace(of, reply_token_seconds=of.reply_token_seconds * factor)
+    return replace(
+        of,
+        reply_token_seconds=of.reply_token_seconds * factor,
+        reply_step_seconds=of.reply_step_seconds * factor,
+    )
 
 
 def shipped_devices() -> list[str]:
@@ -163,50 +174,53 @@ def _records(path: Path) -> list[Mapping[str, Any]]:
 
 
 def fit_training(points: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Rates of a training from some: `steps`, `flops` and `later` seconds behind the first step, and `first_step`.
+    """Rates of a training from some: `steps`, `flops` and `seconds` of each, and `token_bytes` on a GPU.
 
-    Raises InputError if there is none with a step behind its first.
+    Raises InputError if there is none with a step.
     """
-    used = [point for point in points if point["steps"] > 1 and point["later"] > 0]
+    used = [point for point in points if point["steps"] > 0]
     if not used:
-        raise InputError("rates: no training of two steps or more, expected one to measure")
-    shares = [(point["steps"] - 1) / point["steps"] for point in used]
-    rows = [[(point["steps"] - 1), point["flops"] * share] for point, share in zip(used, shares, strict=True)]
-    step, flop = _fit(rows, [point["later"] for point in used])
-    # a first step does the work of one, too
-    first = [point["first_step"] - step - flop * point["flops"] / point["steps"] for point in used]
+        raise InputError("rates: no training of a step or more, expected one to measure")
+    rows = [[1.0, point["steps"], point["flops"]] for point in used]
+    # where all are alike, multiplications are what grows
+    fixed, step, flop = _fit(rows, [point["seconds"] for point in used], (0.0, 0.0, 1.0))
     return {
-        "first_step_seconds": float(np.median(np.maximum(first, 0.0))),
+        "first_step_seconds": fixed,
         "step_seconds": step,
-        "training_flops": 1 / flop if flop else float(max(p["flops"] / p["later"] for p in used)) * 1e3,
-        "token_bytes": max((p["token_bytes"] for p in points if p.get("token_bytes")), default=0.0),
+        "training_flops": 1 / flop if flop else _unseen(used),
+        "token_bytes": max((point["token_bytes"] for point in points if point.get("token_bytes")), default=0.0),
     }
 
 
-def fit_prompts(points: Sequence[Mapping[str, float]], job_seconds: float) -> PromptRates:
-    """Rates of searches or rescorings: `flops` of the prompts, `reply_tokens`, `seconds` of the work itself."""
-    flop, reply = _fit([[p["flops"], p["reply_tokens"]] for p in points], [p["seconds"] for p in points])
-    fastest = max(p["flops"] / max(p["seconds"], 1e-9) for p in points)
-    return PromptRates(job_seconds, 1 / flop if flop else fastest * 1e3, reply)
+def fit_prompts(points: Sequence[Mapping[str, float]], job_seconds: float, *, passes: bool) -> PromptRates:
+    """Rates of searches or rescorings: `flops` of the prompts, `reply_tokens`, `longest_reply`, `seconds` of the work.
 
-
-def _fit(rows: Sequence[Sequence[float]], values: Sequence[float]) -> tuple[float, float]:
-    """Two rates, not negative, whose sums differ least from the values, relative to these.
-
-    One point alone cannot tell two rates apart: its value is then shared evenly.
+    job_seconds: of a job before this work
+    passes: whether a pass takes time of its own, as on a GPU; on a CPU it takes as long as it has tokens
     """
+    rows = [[point["flops"], point["reply_tokens"], point["longest_reply"] * passes] for point in points]
+    seconds = [max(point["seconds"], 1e-9) for point in points]
+    flop, token, step = _fit(rows, seconds, (0.5, 0.5, 0.0))
+    return PromptRates(job_seconds, 1 / flop if flop else _unseen(points), token, step)
+
+
+def _unseen(points: Sequence[Mapping[str, float]]) -> float:
+    """Multiplications a second of a device on which they take no time that could be seen."""
+    return float(max(point["flops"] / max(point["seconds"], 1e-9) for point in points)) * 1e3
+
+
+def _fit(rows: Sequence[Sequence[float]], values: Sequence[float], shares: Sequence[float]) -> list[float]:
+    """Rates (K,), not negative, whose sums over the counts rows (N, K) differ least from the values (N,), relative to
+    these. What the rows cannot tell apart takes the parts of the values that `shares` (K,) says.
+    """
+    # it takes long to load, and plans need it for none but this
+    from scipy.optimize import nnls
+
     a = np.array(rows, dtype=float) / np.array(values, dtype=float)[:, None]
-    if len(a) == 1:
-        return float(0.5 / a[0, 0]) if a[0, 0] else 0.0, float(0.5 / a[0, 1]) if a[0, 1] else 0.0
-    scale = np.maximum(a.max(0), 1e-300)
-    scaled, ones = a / scale, np.ones(len(a))
-    found = np.linalg.lstsq(scaled, ones, rcond=None)[0]
-    if (found < 0).any():
-        alone = [float(scaled[:, j] @ ones / max(scaled[:, j] @ scaled[:, j], 1e-300)) for j in (0, 1)]
-        errors = [float(((scaled[:, j] * alone[j] - ones) ** 2).sum()) for j in (0, 1)]
-        best = int(np.argmin(errors))
-        found = np.array([alone[j] if j == best else 0.0 for j in (0, 1)])
-    return float(found[0] / scale[0]), float(found[1] / scale[1])
+    scale = np.where(a.mean(0) > 0, a.mean(0), 1.0)
+    doubt = DOUBT * math.sqrt(len(a)) * np.eye(a.shape[1])
+    found, _ = nnls(np.vstack([a / scale, doubt]), np.concatenate([np.ones(len(a)), doubt @ np.array(shares)]))
+    return [float(rate) for rate in found / scale]
 
 
 def _short(value: Any) -> Any:

@@ -21,12 +21,15 @@ def said_of(path: str | Path, now: float) -> list[str]:
     whole: list[str] = []
     cut: list[str] = []
     dropped: list[str] = []
+    failed: list[str] = []
     for fold, entry in budget["folds"].items():
         done = len(entry["steps"]) == len(STEPS)
-        (dropped if not done else cut if _is_cut(entry) else whole).append(fold)
+        missed = failed if "failed" in entry else dropped
+        (missed if not done else cut if _is_cut(entry) else whole).append(fold)
     lines = [
         f"{budget['run']}: {len(whole)} of {len(budget['folds'])} folds in full, "
         f"{len(cut)} with settings that gave way, {len(dropped)} out of time"
+        + (f", {len(failed)} failed" if failed else "")
     ]
     counted = Counter(
         f"{step}/{key} {value}"

@@ -51,18 +51,23 @@ class PromptWork:
     squares: int = 0
     reply_tokens: float = 0.0
     """Of the replies that are expected, one for each prompt."""
+    longest_reply: float = 0.0
+    """The largest of them."""
     longest: int = 0
     """Tokens of the largest prompt."""
 
 
+LARGEST = ("longest", "longest_reply")
+"""What of works does not add up."""
 Work = TypeVar("Work", TrainingWork, PromptWork)
 
 
 def total(works: Iterable[Work], kind: type[Work]) -> Work:
-    """The sum of some works; `longest` is the largest."""
+    """The sum of some works; of `LARGEST` the largest."""
     listed = [asdict(work) for work in works]
     values: dict[str, Any] = {field.name: sum(work[field.name] for work in listed) for field in fields(kind)}
-    return kind(**values | {"longest": max((work["longest"] for work in listed), default=0)})
+    largest = {name: max((work[name] for work in listed), default=0) for name in LARGEST if name in values}
+    return kind(**values | largest)
 
 
 class Lengths:
@@ -136,22 +141,22 @@ def prompt_work(
     longest: tokens of a prompt and its longest reply together at most. A test input that is too long is left out.
     """
     prompts: list[int] = []
-    inputs, replies = 0, 0.0
+    replies: list[float] = []
     for task in tasks:
         lengths = Lengths(task, codec)
         drawn = draw_views(task, views, generator(seed, task.id, purpose))
         for test in range(len(task.test)):
             if unsearchable(task, test, codec, longest) is not None:
                 continue
-            inputs += 1
             prompts += [lengths.prompt(test, view, longest) for view in drawn]
-            replies += views * expected_reply(lengths, test)
+            replies.append(expected_reply(lengths, test))
     return PromptWork(
-        inputs=inputs,
+        inputs=len(replies),
         prompts=len(prompts),
         tokens=sum(prompts),
         squares=sum(prompt**2 for prompt in prompts),
-        reply_tokens=replies,
+        reply_tokens=views * sum(replies),
+        longest_reply=max(replies, default=0.0),
         longest=max(prompts, default=0),
     )
 

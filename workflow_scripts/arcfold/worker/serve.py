@@ -32,6 +32,7 @@ from typing import Any, TextIO, cast
 from arcfold.jobs import devices
 from arcfold.jobs.files import InputError
 from arcfold.jobs.inside import forget
+from arcfold.jobs.job import Ended
 from arcfold.jobs.request import read_request
 from arcfold.models.loading import keeping_models
 
@@ -140,9 +141,9 @@ class Worker:
 
 
 def _run(job: str, said: Said) -> tuple[int, bool]:
-    """Runs the script of a job's file with the streams of its client; its status, and whether it came to its end.
+    """Runs the script of a job's file with the streams of its client; its status, and whether this process is sound.
 
-    A script that fails does not, also when a run that keeps going gives it status 0.
+    After a script that has failed it is not, also when a run that keeps going gives it status 0.
     """
     streams = sys.stdout, sys.stderr
     sys.stdout = sys.stderr = cast(TextIO, said)
@@ -151,7 +152,8 @@ def _run(job: str, said: Said) -> tuple[int, bool]:
         runpy.run_path(str(given.script), init_globals={"snakemake": given}, run_name="__main__")
         return 0, True
     except SystemExit as end:
-        return (end.code if isinstance(end.code, int) else int(end.code is not None)), False
+        sound = isinstance(end, Ended) and end.sound
+        return (end.code if isinstance(end.code, int) else int(end.code is not None)), sound
     except InputError as error:  # a job says its own line; this one's file is none
         print(f"error: {error}", file=sys.stderr)
         return 1, False
