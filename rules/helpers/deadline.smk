@@ -70,7 +70,7 @@ def paths_in_time(name, stage):
 @of_wildcards
 def get_init_of_run(wildcards):
     init = get_run(wildcards.run).settings["training"].get("init")
-    return [] if init is None else f"results/adapters/{init}"
+    return [] if init is None else get_adapter_folder(init)
 
 
 def link_of_adapter(path):

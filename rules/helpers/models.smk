@@ -1,5 +1,6 @@
 # Where base models lie, and how they are loaded.
 
+
 @says_its_line
 def get_model_entry(name):
     if name not in config["models"]:

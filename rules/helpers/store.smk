@@ -225,11 +225,22 @@ def get_link_target(wildcards, input, output):
     return os.path.relpath(input.file, Path(output[0]).parent)
 
 
+@says_its_line
+def get_adapter_folder(name):
+    """The folder of a pretrained adapter: the config's, or the one that a rule makes."""
+    if name not in config["adapters"]:
+        return f"results/adapters/{name}"
+    folder = config["adapters"][name]["path"]
+    if not Path(folder).is_dir():
+        raise InputError(f"config: adapters/{name}/path: {places.missing(folder, 'folder')}, expected an adapter")
+    return folder
+
+
 @of_wildcards
 def get_init(wildcards):
     """The pretrained adapter that a fold starts from, if any."""
     init = get_settings("adapters", wildcards.key)["training"].get("init")
-    return [] if init is None else f"results/adapters/{init}"  # a path, not a list of one
+    return [] if init is None else get_adapter_folder(init)  # a path, not a list of one
 
 
 def what_stays(adapters):

@@ -46,6 +46,19 @@ def test_a_run_that_starts_from_one_uses_its_configuration(ready):
     assert ready.read(f"{folder}/training.json")["lora"]["continued"] is True
 
 
+def test_a_run_can_start_from_one_that_lies_elsewhere(ready):
+    folder = "results/runs/one_1folds/adapters/fold-0"
+    ready.path("results/adapters/others_r3").rename(ready.path("mine"))
+    made = ready(folder, "-n", settings=INIT)
+    assert made.jobs["pretrain_adapter"] == 1, made.said
+    taken = ready(folder, settings=INIT, adapters={"others_r3": {"path": "mine"}})
+    assert taken.status == 0, taken.said
+    assert "pretrain_adapter" not in taken.jobs
+    assert ready.read(f"{folder}/training.json")["lora"]["continued"] is True
+    gone = ready("results/runs/one_1folds/submission.json", "-n", settings=INIT, adapters={"others_r3": {"path": "no"}})
+    refused(gone, "config: adapters/others_r3/path: no: no such folder", "expected an adapter")
+
+
 def test_a_run_on_what_its_adapter_has_seen_is_refused_unless_allowed_and_says_so(ready):
     (seen,) = {"first", "second"} - set(ready.read("results/tasks/one.json"))
     call = ready("results/score_mine_1folds.json", settings=INIT)

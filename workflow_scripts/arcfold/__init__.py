@@ -1,9 +1,11 @@
 """Reproducible test-time training for the ARC Prize: the library under the workflow's rules.
 
-Eight packages on six floors; each builds on those below it alone, and those on one floor know nothing of
-each other (`make lint` checks it):
+Each package builds on those below it alone, and those on one floor know nothing of each other (`make lint`
+checks it):
 
+    reports  terminal                the pages of a finished run, the table of one that is under way
     worker                           the process that does one job after another on a device
+    planning  comparisons  kaggle    what a run takes, which one is better, bundles for a contest's notebook
     runs                             what a run's name means, recipes, leakage, predictions, timeline
     training  search  pretraining    adapters, replies and scores, base models
     models                           a base model's folder, weights, vocabulary, adapters

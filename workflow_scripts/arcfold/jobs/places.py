@@ -22,6 +22,7 @@ DEFAULTS = "config.yaml"
 _PATHS = {
     "datasets": ("tasks", "challenges", "solutions"),
     "models": ("path",),
+    "adapters": ("path",),
     "corpora": ("path",),
     "runs": ("submission",),
 }

@@ -30,6 +30,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from arcfold.jobs.compute import check_capability
 from arcfold.jobs.files import InputError
 from arcfold.pretraining.attention import Attention
 from arcfold.pretraining.batches import FIRST_OUTPUT, LATER_INPUT, LATER_OUTPUT, Batch, Batches, Store
@@ -147,11 +148,12 @@ class Group:
 
 
 def training_device() -> torch.device:
-    """This process's device."""
+    """This process's device. Raises InputError for a card that this build of torch has no code for."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     torch.cuda.set_device(device)
+    check_capability([device.index])
     return device
 
 
