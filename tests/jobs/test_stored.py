@@ -49,12 +49,22 @@ def test_copies_of_another_kind_are_not_written_over(here: Path) -> None:
         stored.lay(COPY)
 
 
-@pytest.mark.parametrize("key", ["keep_going", "deadline", "budget"])
-def test_keys_that_need_a_file_system_are_refused(key: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("keep_going", True, "false"),
+        ("keep_adapters", False, "true"),
+        ("deadline", 30, "none"),
+        ("budget", "b", "none"),
+    ],
+)
+def test_keys_that_need_a_file_system_are_refused(
+    key: str, value: object, expected: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(stored, "WORKFLOW", here)
     stored.check_config({"keep_going": False})
-    with pytest.raises(InputError, match=f"config: {key}: does not go with object storage"):
-        stored.check_config({key: True})
+    with pytest.raises(InputError, match=f"config: {key}: does not go with object storage .*, expected {expected}"):
+        stored.check_config({key: value})
 
 
 def test_a_job_has_the_files_of_the_config_among_its_sources(here: Path) -> None:

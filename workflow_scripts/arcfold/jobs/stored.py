@@ -12,6 +12,7 @@ their parameters.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -24,7 +25,7 @@ from arcfold.jobs.request import Values, plain
 
 COPIES = Path(".snakemake/storage")
 """Where Snakemake has copies of objects."""
-REFUSED = {"keep_going": False, "deadline": None, "budget": None}
+REFUSED = {"keep_going": False, "keep_adapters": True, "deadline": None, "budget": None}
 """Keys of the config that need what jobs leave beside their outputs, and their values without effect."""
 
 
@@ -32,8 +33,9 @@ def check_config(config: Mapping[str, Any]) -> None:
     """Raises InputError for a key of the config that does not go with object storage, and for a folder with results."""
     for key, without in REFUSED.items():
         if config.get(key, without) != without:
+            expected = "none" if without is None else json.dumps(without)
             raise InputError(
-                f"config: {key}: does not go with object storage (--default-storage-provider), expected none"
+                f"config: {key}: does not go with object storage (--default-storage-provider), expected {expected}"
             )
     if Path.cwd() != WORKFLOW:  # what jobs get of the sources is what lies in the folder that is worked in
         raise InputError(f"with object storage (--default-storage-provider) work in the workflow's folder, {WORKFLOW}")
