@@ -5,8 +5,8 @@ ones use. So everything is measured at more than one size, and a fixed part is t
 
     two short tasks, two long ones   trained on for 3 steps, as a fold of theirs would be, and, where that is over in
                                      no time, for seconds; then searched and rescored, each alone and both at once
-    a fold of more of them           trained on, searched and rescored as the run would, as large as a fold of the run
-                                     where there is time: on a CPU hardly ever, on a GPU mostly
+    a fold of more of them           trained on, searched and rescored as the run would, twice as many and more while
+                                     there is time: on a CPU hardly ever, on a GPU mostly
 
 What is searched is a model that was adapted as the run would do it: one that has learned nothing, or all there is, has
 other replies.
@@ -51,6 +51,8 @@ SEARCH_SECONDS = 6.0
 """After how long no further search of a pair is begun."""
 LARGER_SECONDS = 20.0
 """For folds of more tasks, all together."""
+MOST_TASKS = 64
+"""Of the largest of them."""
 LONG, SHORT = 0.9, 0.3
 """Which tasks are taken: those longer than this part of them."""
 FEWEST_STEPS = 3
@@ -129,7 +131,7 @@ class Bench:
         self.size = ModelSize.of(self.base.config)
 
     def measure(self, tasks: Sequence[Task], largest: int) -> Rates:
-        """All of it. tasks: those of the run; largest: tasks of its largest fold"""
+        """All of it. tasks: those of the run; largest: how many its largest fold has"""
         pairs = pairs_of(tasks, self.base, min(2, largest))
         self.clock.lap()
         model = self.load_training(self.device)
@@ -144,7 +146,7 @@ class Bench:
             for together in (pair, *([task] for task in pair if len(pair) > 1)):
                 if took < SEARCH_SECONDS:
                     took += self._predict(together, adapter)
-        self._measure_larger(by_length(tasks, self.base), largest, max(map(len, pairs)))
+        self._measure_larger(by_length(tasks, self.base), max(map(len, pairs)))
         return self.rates()
 
     def rates(self) -> Rates:
@@ -171,9 +173,9 @@ class Bench:
             script_seconds=self.script_seconds,
         )
 
-    def _measure_larger(self, ordered: Sequence[Task], largest: int, count: int) -> None:
+    def _measure_larger(self, ordered: Sequence[Task], count: int) -> None:
         """Folds of more tasks, as long as there is time for the next one: what one took says what the next will."""
-        left, largest = LARGER_SECONDS, min(largest, len(ordered))
+        left, largest = LARGER_SECONDS, min(MOST_TASKS, len(ordered))
         while count < largest:
             sizes = [min(2**power * count, largest) for power in range(1, 2 + math.ceil(math.log2(largest / count)))]
             fitting = [size for size in sizes if self._predicted(spread(ordered, size)) <= left]
