@@ -40,8 +40,8 @@ def test_folds_grow_as_long_as_there_is_time_and_rates_make_a_plan(bench: Bench)
     content = {"rates": [rates.to_json()], "points": bench.points}
     check_schema(json.loads(json.dumps(content)), "rates", "calibration")
     training, search = bench.points["training"], bench.points["search"]
-    # two pairs: a few steps, as many as a fold of theirs has (2 tasks, 2 epochs of 2 views, batches of 2), and more
-    assert [point["steps"] for point in training[:2]] == [3, 4]
+    # two pairs: 12 batches of 2 one by one, as many as a fold of theirs has (2 tasks, 2 epochs of 2 views), and more
+    assert [point["steps"] for point in training[:2]] == [24, 4]
     assert max(point["steps"] for point in training) > 20
     # at last all tasks: 40 steps, and a search of 40 prompts at once
     assert training[-1]["steps"] == 40
