@@ -1,6 +1,6 @@
 """Compares the plan of a run with the run that followed it: seconds of each fold, and whether it was near enough.
 
-    snakemake results/calibration.json --cores 4 --resources gpu=4
+    snakemake results/calibration.json --cores 4 --resources gpu=4 --config run=arc1_evaluation_8folds
     snakemake results/plan_arc1_evaluation_8folds.json --cores 4 --resources gpu=4
     snakemake results/score_arc1_evaluation_8folds.json --cores 4 --resources gpu=4
     python benchmarks/check_plan.py arc1_evaluation_8folds --folds --out out

@@ -160,7 +160,7 @@ def test_what_is_there_is_taken_and_a_cut_run_leaves_the_full_one_alone(copy: Wo
     call = copy(SCORE, budget="cut.json")
     assert call.status == 0, call.said
     assert "warning: run tiny: the deadline left no time for fold 1" in call.said
-    assert "gave way: rescoring/views 0 (1 folds), search/views 1 (1 folds), training/epochs 1 (1 folds)" in call.said
+    assert "gave way: rescoring/views 0 (1 fold), search/views 1 (1 fold), training/epochs 1 (1 fold)" in call.said
     now = stored(copy)
     assert {path: now[path] for path in before} == before
     assert sorted({path.split("/")[2] for path in set(now) - set(before)}) == ["adapters", "candidates", "rescored"]

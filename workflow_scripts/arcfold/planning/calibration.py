@@ -3,10 +3,10 @@
 A device that computes many things at once is slow with few of them, and a training's first steps build what the later
 ones use. So everything is measured at more than one size, and a fixed part is told from what grows (`rates`):
 
-    two short tasks, two long ones   trained on for 3 steps, as a fold of theirs would be, and, where that is over in
-                                     no time, for seconds; then searched and rescored, each alone and both at once
-    a fold of more of them           trained on, searched and rescored as the run would, as large as a fold of the run
-                                     where there is time: on a CPU hardly ever, on a GPU mostly
+    two short tasks, two long ones   trained on in steps of one sample, as a fold of theirs would be, and, where that is
+                                     over in no time, for seconds; searched and rescored, each alone and both at once
+    a fold of more of them           trained on, searched and rescored as the run would, twice as many and more while
+                                     there is time: on a CPU hardly ever, on a GPU mostly
 
 What is searched is a model that was adapted as the run would do it: one that has learned nothing, or all there is, has
 other replies.
@@ -51,9 +51,13 @@ SEARCH_SECONDS = 6.0
 """After how long no further search of a pair is begun."""
 LARGER_SECONDS = 20.0
 """For folds of more tasks, all together."""
+MOST_TASKS = 64
+"""Of the largest of them."""
 LONG, SHORT = 0.9, 0.3
 """Which tasks are taken: those longer than this part of them."""
 FEWEST_STEPS = 3
+TRIALS = (12, 3)
+"""Steps of the short and of the long tasks that are taken sample by sample: many and few, to tell what is fixed."""
 
 Load = Callable[[torch.device], nn.Module]
 Points = dict[str, list[dict[str, float]]]
@@ -129,7 +133,7 @@ class Bench:
         self.size = ModelSize.of(self.base.config)
 
     def measure(self, tasks: Sequence[Task], largest: int) -> Rates:
-        """All of it. tasks: those of the run; largest: tasks of its largest fold"""
+        """All of it. tasks: those of the run; largest: how many its largest fold has"""
         pairs = pairs_of(tasks, self.base, min(2, largest))
         self.clock.lap()
         model = self.load_training(self.device)
@@ -137,14 +141,17 @@ class Bench:
         # the first steps of a process build kernels, which is its start and not a training's
         first = self._train(model, pairs[0], "first", 2)
         self.points["start"].append({**first, "load": load})
-        adapters = [self._train_pair(model, pair, f"pair-{number}") for number, pair in enumerate(pairs)]
+        adapters = [
+            self._train_pair(model, pair, f"pair-{number}", steps)
+            for number, (pair, steps) in enumerate(zip(pairs, TRIALS, strict=True))
+        ]
         del model
         for pair, adapter in zip(pairs, adapters, strict=True):
             took = 0.0
             for together in (pair, *([task] for task in pair if len(pair) > 1)):
                 if took < SEARCH_SECONDS:
                     took += self._predict(together, adapter)
-        self._measure_larger(by_length(tasks, self.base), largest, max(map(len, pairs)))
+        self._measure_larger(by_length(tasks, self.base), max(map(len, pairs)))
         return self.rates()
 
     def rates(self) -> Rates:
@@ -171,9 +178,9 @@ class Bench:
             script_seconds=self.script_seconds,
         )
 
-    def _measure_larger(self, ordered: Sequence[Task], largest: int, count: int) -> None:
+    def _measure_larger(self, ordered: Sequence[Task], count: int) -> None:
         """Folds of more tasks, as long as there is time for the next one: what one took says what the next will."""
-        left, largest = LARGER_SECONDS, min(largest, len(ordered))
+        left, largest = LARGER_SECONDS, min(MOST_TASKS, len(ordered))
         while count < largest:
             sizes = [min(2**power * count, largest) for power in range(1, 2 + math.ceil(math.log2(largest / count)))]
             fitting = [size for size in sizes if self._predicted(spread(ordered, size)) <= left]
@@ -192,11 +199,11 @@ class Bench:
         )
         return fold_seconds(work, self.size, self.settings, self.rates()).total
 
-    def _train_pair(self, model: nn.Module, tasks: Sequence[Task], name: str) -> Path:
-        """Trains for a few steps, as a fold of the tasks would be trained, and for some seconds; gives the second."""
-        trial = self._train(model, tasks, name, FEWEST_STEPS)
+    def _train_pair(self, model: nn.Module, tasks: Sequence[Task], name: str, steps: int) -> Path:
+        """Trains one sample a step, as a fold of the tasks would be trained, and for some seconds; gives the second."""
+        trial = self._train(model, tasks, name, steps, alone=True)
         self.points["training"].append(trial)
-        most = max(FEWEST_STEPS, int(TRAINING_SECONDS * trial["steps"] / trial["seconds"]))
+        most = max(FEWEST_STEPS, int(TRAINING_SECONDS * steps / trial["seconds"]))
         adapter = self._train_fold(model, tasks, name, most)
         fold = self.points["training"][-1]
         # the few steps of a fast device are mostly what comes before them
@@ -212,10 +219,17 @@ class Bench:
         self.points["training"].append(self._train(model, tasks, name, min(steps, most or steps)))
         return self.folder / name
 
-    def _train(self, model: nn.Module, tasks: Sequence[Task], name: str, steps: int) -> dict[str, float]:
-        """Trains for so many steps, in as many epochs as these need; what it took."""
+    def _train(
+        self, model: nn.Module, tasks: Sequence[Task], name: str, steps: int, *, alone: bool = False
+    ) -> dict[str, float]:
+        """Trains for so many steps, in as many epochs as these need; what it took.
+
+        alone: each sample of these steps in one of its own, which tells steps from what is computed in them
+        """
         of, size = self.settings["training"], self.size
         needed = steps * of["batch"] * of["accumulation"]
+        if alone:
+            of = {**of, "batch": 1, "accumulation": 1}
         epochs = max(of["epochs"], -(-needed // (len(tasks) * of["views"])))
         self.clock.lap()
         drawn = {**{key: of[key] for key in OF_SAMPLES}, "epochs": epochs}

@@ -38,13 +38,17 @@ def said_of(path: str | Path, now: float) -> list[str]:
         for key, value in of["cut"].items()
     )
     if counted:
-        lines.append("gave way: " + ", ".join(f"{what} ({folds} folds)" for what, folds in sorted(counted.items())))
+        lines.append("gave way: " + ", ".join(f"{what} ({_folds(n)})" for what, n in sorted(counted.items())))
     if (clock := budget["clock"]) is not None:
         left = clock["deadline"] - now
         lines.append(f"{span(abs(left))} {'before' if left >= 0 else 'after'} the deadline")
         if "scale" in clock:
             lines.append(_rehearsed(left, clock["scale"], bool(cut or dropped)))
     return lines
+
+
+def _folds(number: int) -> str:
+    return f"{number} fold" if number == 1 else f"{number} folds"
 
 
 def _is_cut(entry: Mapping[str, Any]) -> bool:

@@ -8,6 +8,9 @@ from typing import Any
 from arcfold.jobs.holes import OUT_OF_TIME
 from arcfold.runs.predictions import Predictions
 
+NAMED = 10
+"""Folds without time that a line names."""
+
 
 def fallbacks(found: Predictions, leaks: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """The content of a run's fallbacks.json.
@@ -47,7 +50,8 @@ def summary(run: str, report: Mapping[str, Any]) -> list[str]:
         if not failed["reason"].startswith(OUT_OF_TIME)
     ]
     if late:
-        which = f"fold {late[0]}" if len(late) == 1 else f"{len(late)} folds ({', '.join(late)})"
+        more = f" and {len(late) - NAMED} more" if len(late) > NAMED else ""
+        which = f"fold {late[0]}" if len(late) == 1 else f"{len(late)} folds ({', '.join(late[:NAMED])}{more})"
         lines.append(f"warning: run {run}: the deadline left no time for {which}")
     not_searched = [reason for of_task in report["tasks"].values() for reason in of_task.values() if reason is not None]
     lines.append(
