@@ -12,7 +12,7 @@ from arcfold.jobs.files import InputError
 
 OWN_FOLDER = Path(".snakemake")
 """Snakemake's own, in which every call of it writes, a dry run too."""
-_ROOM = 64 * 1024
+_ROOM = 128 * 1024
 """Bytes that Snakemake's own files need before the first job: it ends with a traceback where they do not fit."""
 
 
