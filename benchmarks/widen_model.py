@@ -9,7 +9,9 @@ Goodfellow and Shlens, 2015, arXiv 1511.05641, where networks have no norms):
 
     hidden      [x, x, 0]: copies, so that RMSNorm divides by a known factor more, which its weights make up for
     heads       numbers j and j + E / 2 of a head turn together, so halves go to halves; rope_theta ^ (E' / E) gives
-                frequency j of the larger head the angle that frequency j of the smaller one had
+                frequency j of the larger head the angle that frequency j of the smaller one had. Norms make a query
+                of half a head √2 times as large; a key that stands there twice stays what it is, and so does its
+                product with the query over √E'
     layers      those behind the small model's add zero
 
 All other weights are drawn where they can change nothing, for a product with zeros costs a device less power.
@@ -96,6 +98,9 @@ class _Widened:
         self.shrink = math.sqrt(self.copies * width / wide)
         size, large = config["head_dim"], shape["head_dim"]
         self.within = torch.cat([torch.arange(size // 2), large // 2 + torch.arange(size // 2)])
+        self.doubled = large == 2 * size
+        # for other sizes a factor, which bfloat16 rounds
+        self.of_queries = 1.0 if self.doubled else math.sqrt(size / large)
         groups = config["num_attention_heads"] // config["num_key_value_heads"]
         larger = shape["num_attention_heads"] // shape["num_key_value_heads"]
         assert groups <= larger
@@ -127,10 +132,10 @@ class _Widened:
             "norm": self._norm,
             "input_layernorm": self._norm,
             "post_attention_layernorm": self._norm,
-            "q_norm": lambda w: self._head_norm(w, math.sqrt(self.small["head_dim"] / self.shape["head_dim"])),
+            "q_norm": lambda w: self._head_norm(w, self.of_queries),
             "k_norm": lambda w: self._head_norm(w, 1.0),
             "q_proj": lambda w: self._to_heads(w, self.query_heads, self.shape["num_attention_heads"]),
-            "k_proj": lambda w: self._to_heads(w, self.key_heads, self.shape["num_key_value_heads"]),
+            "k_proj": lambda w: self._to_heads(w, self.key_heads, self.shape["num_key_value_heads"], self.doubled),
             "v_proj": lambda w: self._to_heads(w, self.key_heads, self.shape["num_key_value_heads"]),
             "o_proj": lambda w: self._to_hidden(w, self._slots(self.query_heads), self._attention()),
             "gate_proj": self._to_inner,
@@ -188,7 +193,8 @@ class _Widened:
     def _to_inner(self, small: Tensor) -> Tensor:
         return self._reads_hidden(small, self.shape["intermediate_size"])
 
-    def _to_heads(self, small: Tensor, heads: list[int], number: int) -> Tensor:
+    def _to_heads(self, small: Tensor, heads: list[int], number: int, doubled: bool = False) -> Tensor:
+        """(heads, hidden): doubled, the numbers stand a second time where the queries are zero."""
         size, slots = self.shape["head_dim"], self._slots(heads).to(self.device)
         wide = self._reads_hidden(small, number * size)
         # a head that is in use has zeros between its numbers, for its norm's sake
@@ -196,6 +202,8 @@ class _Widened:
         rows = self._reads_hidden(small)
         wide[used] = 0
         wide[slots] = rows
+        if doubled:
+            wide[slots + self.small["head_dim"] // 2] = rows
         return wide
 
     def _to_hidden(self, small: Tensor, slots: Tensor, inputs: int) -> Tensor:

@@ -29,9 +29,10 @@ SHAPE = {
 }
 
 
+@pytest.mark.parametrize("size", [16, 8])
 @pytest.mark.parametrize("width", [24, 48, 40])  # two copies, one, and one whose factor is rounded
 @pytest.mark.parametrize("architecture", ["qwen3", "arcfold_qwen3"])
-def test_it_has_the_logits_of_the_small_one(tmp_path: Path, architecture: str, width: int) -> None:
+def test_it_has_the_logits_of_the_small_one(tmp_path: Path, architecture: str, width: int, size: int) -> None:
     config_class, model_class = ARCHITECTURES[architecture]
     torch.manual_seed(0)
     config = config_class(
@@ -41,10 +42,10 @@ def test_it_has_the_logits_of_the_small_one(tmp_path: Path, architecture: str, w
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        head_dim=16,
+        head_dim=size,
         tie_word_embeddings=False,
         initializer_range=0.35,
-        **(by_grids(16) if architecture == "arcfold_qwen3" else PLACES),
+        **(by_grids(size) if architecture == "arcfold_qwen3" else PLACES),
     )
     small = model_class(config).eval()
     with torch.no_grad():
