@@ -223,6 +223,7 @@ def test_what_should_be_known_before_believing_it_is_said() -> None:
     base, other = several(40, seeds=2), several(42, seeds=2)
     other[0]["code"] = "mixed"
     other[1] |= {"code": "d", "complete": False, "leakage": [{"by": "m"}]}
+    other[1]["cuts"] = [{"fold": 0, "settings": {"search": {"views": 2}}}]
     other[1]["provenance"]["devices_of_folds"] = {"train_adapter": [{"kind": "cpu"}]}
     said = "\n".join(compared(base=base, other=other)["warnings"])
     for words in (
@@ -233,6 +234,7 @@ def test_what_should_be_known_before_believing_it_is_said() -> None:
     ):
         assert words in said
     assert "has seen tasks that they are scored on: other-seed1" in said
+    assert "gave way to a deadline, in folds that `cuts` of the score names: other-seed1" in said
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,11 @@ def test_seeds_are_the_scores_beside_it_that_differ_in_nothing_else(study, score
         {**other, "data": data, "provenance": {**other["provenance"], "run": again}},
     )
     (scores / f"score_{first}-seed9.json").write_text("{}")
+    # a deadline cut its settings, or left folds out
+    for seed, more in ((10, {"cuts": [{"fold": 0, "settings": {"search": {"views": 2}}}]}), (11, {"complete": False})):
+        run = {**other["provenance"]["run"], "seed": seed}
+        made = {**other, **more, "provenance": {**other["provenance"], "run": run}}
+        write_json(scores / f"score_{first}-seed{seed}.json", made, "score")
     # the same seed under another name counts once
     write_json(scores / f"score_{first}-seed0.json", score)
     assert len(beside(path, score)) == 3

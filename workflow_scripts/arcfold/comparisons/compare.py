@@ -253,6 +253,9 @@ def _warnings(groups: Mapping[str, Mapping[str, Score]]) -> Iterator[str]:
     incomplete = [run for run, score in scores.items() if not score["complete"]]
     if incomplete:
         yield f"not all test inputs were searched, and those count as wrong: {_names(incomplete)}"
+    cut = [run for run, score in scores.items() if score.get("cuts")]
+    if cut:
+        yield f"settings gave way to a deadline, in folds that `cuts` of the score names: {_names(cut)}"
     leaking = [run for run, score in scores.items() if score.get("leakage")]
     if leaking:
         yield f"what they start from has seen tasks that they are scored on: {_names(leaking)}"

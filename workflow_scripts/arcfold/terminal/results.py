@@ -98,8 +98,10 @@ def beside(path: Path, score: Mapping[str, Any]) -> dict[str, Any]:
 
 def _differs_in_seed_alone(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     runs = [{**score["provenance"]["run"], "name": "", "seed": None} for score in (one, other)]
-    versions = [(score["data"]["sha256"], score["scorer"]) for score in (one, other)]
-    return bool(runs[0] == runs[1] and versions[0] == versions[1] and "seed" in one["provenance"]["run"])
+    versions = [(score["data"]["sha256"], score["scorer"], score["complete"]) for score in (one, other)]
+    # what a deadline has cut had other settings than its run says
+    cut = any(score.get("cuts") for score in (one, other))
+    return bool(runs[0] == runs[1] and versions[0] == versions[1] and not cut and "seed" in one["provenance"]["run"])
 
 
 def _seeds(path: Path, score: Mapping[str, Any]) -> Seeds | None:
