@@ -127,7 +127,7 @@ class _Widened:
 
     def tensors(self, small: dict[str, Tensor]) -> dict[str, Tensor]:
         parts: dict[str, Callable[[Tensor], Tensor]] = {
-            "embed_tokens": self._embedding,
+            "embed_tokens": self._hidden,
             "lm_head": self._reads_hidden,
             "norm": self._norm,
             "input_layernorm": self._norm,
@@ -168,9 +168,6 @@ class _Widened:
         for copy in range(self.copies):
             wide[..., copy * small.shape[-1] : (copy + 1) * small.shape[-1]] = small.to(self.device)
         return wide
-
-    def _embedding(self, small: Tensor) -> Tensor:
-        return self._hidden(small)
 
     def _norm(self, small: Tensor) -> Tensor:
         wide = self._hidden(small * self.shrink)
