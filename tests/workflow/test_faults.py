@@ -59,10 +59,6 @@ def fills(blank: Workflow, folder: Path, kibibytes: int, undisturbed: Workflow) 
         goes_on(workflow, undisturbed)
 
 
-def test_a_full_disk_is_said_and_the_next_call_goes_on(blank: Workflow, done: Workflow, tmp_path: Path) -> None:
-    fills(blank, tmp_path / "disk", 160, done)  # too little for the first job's log
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("kibibytes", range(0, 440, 40))
 def test_a_disk_that_fills_up_in_each_step_is_said(

@@ -83,6 +83,7 @@ def test_what_cannot_fit_is_skipped_without_solutions_and_wrong_with_keep_going(
     assert "Nothing to be done" in again.said
 
 
+@pytest.mark.slow
 def test_a_fold_that_fails_is_left_out_and_made_up_for_when_its_cause_is_mended(copy):
     """The weights of one adapter are damaged, so that its search fails for good."""
     complete, attempts = copy.read(SCORE), copy.read(SUBMISSION)
