@@ -2,8 +2,9 @@ import re
 
 import pytest
 
+from arcfold.planning.plan import STEPS
 from arcfold.reports.bundle import ASSETS, scripts, styles
-from arcfold.reports.summary import OUTCOMES, STAGES
+from arcfold.reports.summary import OUTCOMES
 
 
 def written(folder, **modules):
@@ -46,7 +47,7 @@ def test_every_module_is_part_of_the_page_and_every_colour_is_there():
     for module in ASSETS.iterdir():
         if module.name.endswith(".js"):
             assert f"const {module.name.removesuffix('.js')}Module" in made
-    for key in (*OUTCOMES, *STAGES):
+    for key in (*OUTCOMES, *STEPS):
         assert f"--{key}:" in style
     used = set(re.findall(r"var\((--[a-z_-]+)\)", style + made))
     # given by the page to single elements

@@ -92,13 +92,15 @@ def fetch(pins: Collection[Pin], python: str, folder: str | Path) -> None:
 
 def write_requirements(folder: Path, pins: Collection[Pin]) -> None:
     """Writes what pip installs from the wheels in a folder. Raises InputError if there is not one for each pin."""
+    from packaging.utils import canonicalize_name
+
     wheels: dict[tuple[str, str], Path] = {}
     for path in sorted(folder.glob("*.whl")):
         name, version = path.name.split("-")[:2]
-        wheels[_normal(name), version] = path
+        wheels[canonicalize_name(name), version] = path
     lines = []
     for pin in pins:
-        key = _normal(pin.name), pin.version
+        key = canonicalize_name(pin.name), pin.version
         if key not in wheels:
             raise InputError(
                 f"{folder}: no wheel of {pin.name} {pin.version}, expected one of each package in the lock"
@@ -108,11 +110,6 @@ def write_requirements(folder: Path, pins: Collection[Pin]) -> None:
     if wheels:
         raise InputError(f"{folder}: {min(wheels.values()).name} is in no lock, expected the wheels of the lock alone")
     (folder / REQUIREMENTS).write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _normal(name: str) -> str:
-    """A package's name as it is compared."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _pip(command: str, pins: Sequence[Pin], arguments: Sequence[str]) -> None:

@@ -34,6 +34,7 @@ from arcfold.jobs.sources import hash_of_code
 from arcfold.planning import so_far
 from arcfold.planning.budget import STEPS, Decision, Ledger, OutOfTime, predictions
 from arcfold.planning.here import device_name
+from arcfold.planning.plan import STEPS as STEP_OF_RULE
 from arcfold.planning.rates import find_rates, guessed_rates
 from arcfold.planning.subjects import subject_of
 from arcfold.planning.truth import worked
@@ -41,7 +42,7 @@ from arcfold.runs.links import link
 from arcfold.runs.runs import KEY_LENGTH, keep_keys, stage_settings, store_path
 from arcfold.runs.steps import report_of
 
-RULES = {"training": "train_adapter", "search": "search_candidates", "rescoring": "rescore_candidates"}
+RULES = {step: rule for rule, step in STEP_OF_RULE.items()}
 STAGES = {"training": "adapters", "search": "candidates", "rescoring": "rescored"}
 KNOWN = Path(".snakemake/arcfold/known/code.json")
 KEYS = Path(".snakemake/arcfold/keys")

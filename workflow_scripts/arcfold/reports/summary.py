@@ -11,6 +11,7 @@ from arcfold.arc.pictures import PALETTE
 from arcfold.arc.tasks import Task
 from arcfold.arc.views import SYMMETRIES
 from arcfold.comparisons.compare import flat_settings
+from arcfold.planning.plan import STEPS
 from arcfold.reports.packing import BEND, FINENESS
 
 CORRECT, UNKNOWN = "correct", "wrong"
@@ -30,9 +31,6 @@ OUTCOMES: dict[str, tuple[str, str]] = {
 """Name and meaning of each, in the order of pictures and tables."""
 
 _DIGITS = digits + ascii_lowercase
-
-STAGES = {"train_adapter": "training", "search_candidates": "search", "rescore_candidates": "rescoring"}
-"""Rules that hold a device, in the order in which they run."""
 
 
 def summarize(
@@ -55,7 +53,7 @@ def summarize(
         "columns": columns(comparison["configurations"]),
         "tasks": [_task(task) for task in tasks],
         "outcomes": [{"key": str(key), "name": name, "means": means} for key, (name, means) in OUTCOMES.items()],
-        "stages": [{"key": rule, "name": name} for rule, name in STAGES.items()],
+        "stages": [{"key": rule, "name": name} for rule, name in STEPS.items()],
         "symmetries": [name.replace("_", " ") for name in SYMMETRIES],
         "palette": PALETTE,
         "levels": {"fineness": FINENESS, "bend": BEND},
