@@ -62,10 +62,14 @@ class Flat:
 
     @property
     def total(self) -> Tensor:
-        """Made when it is first needed: a step of one micro-batch has no use for it."""
+        """The sum, as far as `make_total` was called."""
+        assert self._total is not None
+        return self._total
+
+    def make_total(self) -> None:
+        """Makes room for the sum when it is first needed: a step of one micro-batch has no use for it."""
         if self._total is None:
             self._total = torch.zeros_like(self.master)
-        return self._total
 
     def view(self, flat: Tensor, key: str) -> Tensor:
         """The part of a flat tensor that belongs to a matrix, in its shape."""

@@ -10,8 +10,8 @@ What it saves against the reference:
   are padded to a few shapes, less than two tokens in a hundred, and each shape's kernels are
   captured once and launched as one graph (`buckets`, `graphs`).
 
-What does not fit into memory is halved: first the samples of a micro-batch, then activations are
-recomputed; from then on rows are not padded.
+Where memory is too small, the samples of a micro-batch are halved, then activations are recomputed, then the
+optimizer's numbers move to the host; from the first of these on rows are not padded.
 
 Eight samples with `batch: 2` and `accumulation: 2` are two steps of two micro-batches:
 
@@ -271,6 +271,10 @@ class Loop:
             self.static[: len(packed)].copy_(packed)
             row = row_of(self.static, shape)
         try:
+            # before the loss is added up: a micro-batch that is done again must count once
+            if not whole:
+                for flat in self.network.flats():
+                    flat.make_total()
             self._play(shape, whole, lambda: self._gradients(row, whole), capturable=True)
         except RuntimeError as error:
             # the row is done again in smaller parts, whose gradients are written over what there is
@@ -315,6 +319,8 @@ class Loop:
         elif not self.network.recompute:
             self.network.recompute = True
             note = f"out of memory with one sample of {tokens} tokens: activations are computed twice from here on"
+        elif self.network.device.type == "cuda" and self.update.to_host():
+            note = f"out of memory with one sample of {tokens} tokens: the optimizer's numbers move to the host"
         else:
             raise InputError(f"training: out of memory with one sample of {tokens} tokens; shorten the samples?")
         log.warning(note)

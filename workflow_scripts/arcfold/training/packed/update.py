@@ -13,11 +13,15 @@ Three steps, one of them warm-up, at rates of 1e-4 for the LoRA and 1e-5 for ful
 
 Gradients of norm 3 in the LoRA and 4 in the full matrices have norm 5 together: with `max_grad_norm: 1`
 both are scaled by 1 / 5 before the step.
+
+AdamW keeps two float32 numbers for each that is trained. Where a GPU is short of memory they stand in the host's,
+and each step takes them over to the GPU and back, a piece after the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -29,6 +33,9 @@ from arcfold.training.packed.kernels import adamw
 from arcfold.training.packed.loss_scale import LossScale
 
 BETAS, EPS = (0.9, 0.999), 1e-8
+PIECE = 2**24
+"""Numbers that a step takes over from the host's memory at once: 64 MiB, as page-locked memory is dealt out in powers
+of two."""
 
 
 class Update(Protocol):
@@ -42,6 +49,9 @@ class Update(Protocol):
 
     def apply(self, gradients: Sequence[Tensor]) -> None:
         """Clips the gradients, one flat tensor for each flat, and steps."""
+
+    def to_host(self) -> bool:
+        """Leaves the device's memory to others, as far as possible; False if nothing more can be left."""
 
     def state(self) -> dict[str, Tensor]:
         """What a later process needs to go on."""
@@ -101,8 +111,8 @@ class AdamW:
         self.scale = scale
         self.masters = [flat.master for flat in flats]
         self.decay, self.limit = settings.weight_decay, settings.max_grad_norm
-        self.means = [torch.zeros_like(master) for master in self.masters]
-        self.squares = [torch.zeros_like(master) for master in self.masters]
+        self.means = [_Numbers(master) for master in self.masters]
+        self.squares = [_Numbers(master) for master in self.masters]
         # computed in Python's doubles and rounded once: 1 - 0.999^t alone loses three digits in float32
         table = [
             [
@@ -123,22 +133,86 @@ class AdamW:
         if scale is not None:
             # t counts the steps that were taken; the rate goes on with those that were not
             self.numbers[:, 1:].copy_(self.table[:, :, 1:].index_select(0, scale.applied[None])[0])
+        finite = None if scale is None else scale.finite
         for index, master in enumerate(self.masters):
-            adamw(
-                master, gradients[index], self.means[index], self.squares[index], share, self.numbers[index],
-                BETAS, EPS, self.decay, None if scale is None else scale.finite,
-            )  # fmt: skip
+            mean, square = self.means[index], self.squares[index]
+            for at in mean.pieces():
+                with mean.lent(at) as m, square.lent(at) as v:
+                    adamw(master[at], gradients[index][at], m, v, share, self.numbers[index],
+                          BETAS, EPS, self.decay, finite)  # fmt: skip
         if scale is not None:
             scale.settle()
 
+    def to_host(self) -> bool:
+        moved = [numbers.to_host() for numbers in (*self.means, *self.squares)]
+        self.capturable = False  # the host has to wait for a piece before it lends the next
+        return any(moved)
+
     def state(self) -> dict[str, Tensor]:
-        named = {"mean": self.means, "square": self.squares}
-        state = {f"{name}.{i}": tensor for name, tensors in named.items() for i, tensor in enumerate(tensors)}
-        return state | _state_of(self.scale)
+        return {key: numbers.whole() for key, numbers in self._named()} | _state_of(self.scale)
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        for key, tensor in self.state().items():
+        for key, numbers in self._named():
+            numbers.load(state[key])
+        for key, tensor in _state_of(self.scale).items():
             tensor.copy_(state[key])
+
+    def _named(self) -> Iterator[tuple[str, _Numbers]]:
+        for index, (mean, square) in enumerate(zip(self.means, self.squares, strict=True)):
+            yield f"mean.{index}", mean
+            yield f"square.{index}", square
+
+
+class _Numbers:
+    """A float32 number for each of a flat tensor's, zero at first: one tensor beside it, or pieces on the host."""
+
+    def __init__(self, like: Tensor) -> None:
+        self.device, self.size = like.device, len(like)
+        self.parts = [torch.zeros_like(like)]
+        self.on_host = False
+
+    def to_host(self) -> bool:
+        """Moves there; False if they are there already."""
+        if self.on_host:
+            return False
+        pinned = self.device.type == "cuda"
+        # page-locked, so that copies need no detour; allocated without a copy that is thrown away
+        parts = []
+        for part in self.parts[0].split(PIECE):
+            parts.append(torch.empty(len(part), dtype=part.dtype, pin_memory=pinned))
+            parts[-1].copy_(part)
+        self.parts, self.on_host = parts, True
+        return True
+
+    def pieces(self) -> list[slice]:
+        """What a step takes at once."""
+        step = PIECE if self.on_host else max(self.size, 1)
+        return [slice(start, min(start + step, self.size)) for start in range(0, self.size, step)]
+
+    @contextlib.contextmanager
+    def lent(self, at: slice) -> Iterator[Tensor]:
+        """A piece on the device, to be changed."""
+        if not self.on_host:
+            yield self.parts[0]
+            return
+        part = self.parts[at.start // PIECE]
+        # all in one stream: the kernel waits for the way there, the way back for the kernel
+        piece = part.to(self.device, non_blocking=True)
+        yield piece
+        part.copy_(piece, non_blocking=True)
+
+    def whole(self) -> Tensor:
+        """All of them: the tensor itself, or a copy on the host."""
+        if not self.on_host:
+            return self.parts[0]
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return torch.cat(self.parts)
+
+    def load(self, numbers: Tensor) -> None:
+        """Takes over what `whole` gave."""
+        for part, given in zip(self.parts, numbers.split(PIECE if self.on_host else self.size), strict=True):
+            part.copy_(given)
 
 
 class LibraryOptimizer:
@@ -177,6 +251,9 @@ class LibraryOptimizer:
         # a flat's own `grad` is what counts; a second float32 copy would stay in memory
         for master in self.masters:
             master.grad = None
+
+    def to_host(self) -> bool:
+        return False
 
     def state(self) -> dict[str, Tensor]:
         return {
