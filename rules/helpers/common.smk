@@ -67,6 +67,9 @@ def in_call_of_snakemake(name, ask):
     return None
 
 
+EXECUTOR = in_call_of_snakemake("args", lambda arguments: getattr(arguments, "executor", None))
+
+
 @says_its_line
 def checked_config():
     """The defaults with the user's files and values over them, which Snakemake would merge in another way."""

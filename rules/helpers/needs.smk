@@ -57,6 +57,5 @@ def get_minutes(wildcards, attempt, rulename):
 
 # Nothing on this machine, where nobody is asked, unless a limit is given (`--resources mem_mb=64000`): counting takes a
 # tenth of a dry run of hundreds of folds.
-executor_ = in_call_of_snakemake("args", lambda arguments: getattr(arguments, "executor", None))
-here_ = executor_ == "local" and not {"mem_mb", "runtime"} & set(workflow.global_resources)
+here_ = EXECUTOR == "local" and not {"mem_mb", "runtime"} & set(workflow.global_resources)
 NEEDS = {} if here_ else {"mem_mb": get_memory, "runtime": get_minutes}

@@ -8,13 +8,12 @@ CALIBRATION = "results/calibration.json"
 def get_machine():
     """What a plan's script is told of the machine; it finds out itself what is left to `auto`."""
     plan = config["plan"]
-    gpus = getattr(workflow.global_resources.get("gpu"), "value", None)
     return {
         "device": plan["device"],
         "devices": plan["devices"],
         # jobs that this call of Snakemake may have at a time: cores allow it, and so do GPUs where they are counted
-        "slots": max(min(workflow.cores // config["threads"], workflow.cores if gpus is None else gpus), 1),
-        "counted": gpus is not None,
+        "slots": max(min(workflow.cores // config["threads"], workflow.cores if GPUS is None else GPUS), 1),
+        "counted": GPUS is not None,
         "limit": plan["hours"] * 3600,
         "disk_gib": plan["disk_gib"],
         "cache_gib": config["cache_gib"],

@@ -1,8 +1,10 @@
 # Workers: processes that outlive a job and keep what its start costs. A rule that they do has a client for a
 # command; what the client hands over is the job's file, which is written here for all jobs before the first begins.
-from arcfold.jobs.client import PARENT, identity_of
+from arcfold.jobs.client import PARENT, count_devices, identity_of
 from arcfold.jobs.request import write_request_of
 from arcfold.jobs.workers import CLIENT, workers_folder
+
+from snakemake.resources import Resource
 
 WORKER_SCRIPTS = ("train_adapter", "pretrain_adapter", "search_candidates", "rescore_candidates", "fold_in_time")
 
@@ -24,3 +26,10 @@ def write_job_files(jobs):
     for job in jobs:
         if job.rule.shellcmd and job.params.get("script") in WORKER_SCRIPTS:
             write_request_of(job, job.rule.name, f"{job.params.script}.py", config)
+
+
+# How many jobs may use a GPU at a time, as the caller says (`--resources gpu=4`). On this machine one more is begun for
+# each device: it waits at a worker's door, so that what Snakemake does between two jobs costs no device a moment.
+GPUS = getattr(workflow.global_resources.get("gpu"), "value", None)
+if GPUS and config["workers"] and workflow.is_main_process and EXECUTOR == "local":
+    workflow.global_resources["gpu"] = Resource("gpu", GPUS + min(GPUS, count_devices()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -256,6 +257,35 @@ def test_jobs_share_the_workers_that_have_a_device(group: Callable[..., Workers]
     for (device, _, end), (following, begin, _) in itertools.pairwise(done):
         assert device != following or end <= begin
     until(lambda: len(alive_in(one.workers)) <= 2, IDLE + 15)
+
+
+def test_a_job_that_is_begun_early_waits_for_the_worker_that_has_the_device(group: Callable[..., Workers]) -> None:
+    """One device and always two clients: one process does all jobs, and no other is ever started."""
+    one = group(devices="0")
+    seen: set[int] = set()
+
+    def has_ended(client: subprocess.Popen[str]) -> bool:
+        seen.update(alive_in(one.workers))
+        return client.poll() is not None
+
+    clients = [one.start("a")]
+    until((one.workers / "slot-0.lock").exists, 30)
+    for name in "bcde":
+        clients.append(one.start(name, "import time; time.sleep(0.5)"))
+        until(functools.partial(has_ended, clients[-2]), 30)
+    assert [client.wait(30) for client in clients] == [0] * 5
+    assert len(seen) == 1
+    assert {one.output(name)[0] for name in "abcde"} == seen
+
+
+def test_a_job_does_not_wait_for_a_worker_that_was_killed(group: Callable[..., Workers]) -> None:
+    one = group(devices="0")
+    one.do("a")
+    worker, _ = one.output("a")
+    os.kill(worker, signal.SIGKILL)
+    until(lambda: not is_alive(worker), 15)
+    assert list(one.workers.glob("*.sock"))
+    assert one.do("b") == (0, "")
 
 
 @pytest.mark.parametrize("spoilt", ["", "identity-one", "identity-one/gpu1"])

@@ -48,15 +48,15 @@ def test_turning_workers_off_repeats_nothing(copy: Workflow) -> None:
 
 
 @contextlib.contextmanager
-def running(workflow: Workflow) -> Iterator[subprocess.Popen[str]]:
-    """A call that trains for hours, in a group of its own as a terminal has it, once both trainings go on."""
-    command, environment = workflow.command("results/score_tiny.json", settings=LONG)
+def running(workflow: Workflow, *arguments: str, at_once: int = 2) -> Iterator[subprocess.Popen[str]]:
+    """A call that trains for hours, in a group of its own as a terminal has it, once so many trainings go on."""
+    command, environment = workflow.command("results/score_tiny.json", *arguments, settings=LONG)
     process = subprocess.Popen(
         command, cwd=workflow.folder, env=environment, start_new_session=True, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:
-        until(lambda: len(workers_of(workflow)) == 2 and len(list(begun(workflow))) == 2, 60)
+        until(lambda: len(workers_of(workflow)) == len(list(begun(workflow))) == at_once, 60)
         yield process
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -71,9 +71,26 @@ def begun(workflow: Workflow) -> Iterator[Path]:
             yield log
 
 
+def clients_of(workflow: Workflow) -> Iterator[int]:
+    """The processes of the clients whose jobs are the workflow's."""
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            command = path.joinpath("cmdline").read_bytes().split(b"\0")
+            if command[1:3] == [b"-I", b"-S"] and path.joinpath("cwd").resolve() == workflow.folder.resolve():
+                yield int(path.name)
+
+
 def workers_of(workflow: Workflow) -> list[int]:
     """The processes of the workers whose folder is the workflow's."""
     return [process for process, _, folder in workers() if folder == workflow.folder.resolve()]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_one_job_more_than_there_are_devices_is_begun_and_waits_for_the_worker(blank: Workflow, tmp_path: Path) -> None:
+    one_device = Workflow(copied(blank, tmp_path).folder, devices="0")
+    with running(one_device, "--resources", "gpu=1", at_once=1):
+        until(lambda: len(list(clients_of(one_device))) == 2, 20)
+        assert len(workers_of(one_device)) == 1
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")

@@ -11,8 +11,8 @@ the workers of one code, environment, config and working folder. In it each work
     waiting.lock    flock, held by a worker that waits for a device
 
 For example two jobs and one GPU: the first client finds no slot, makes slot 0 and starts its worker, which leases
-the GPU. The second finds slot 0 taken and waits. When the first ends, its lock is free, and the second goes on with
-the warm worker 20 ms later.
+the GPU. The second finds slot 0 taken, and as many workers busy as there are GPUs, and waits. When the first ends, its
+lock is free, and the second goes on with the warm worker 20 ms later.
 
 On the connection the client sends one JSON line, `{"job": path}`; the worker answers with lines `{"said": text}`
 for standard error, `{"began": true}` once it has a device, and `{"status": number}` at the end. A client that dies
@@ -35,6 +35,9 @@ from collections.abc import Callable
 
 LOOK = 0.02
 """Seconds between two looks for a free worker."""
+PATIENCE = 30.0
+"""Seconds that a job waits for a busy worker where there are as many as devices; then it starts one of its own, for
+the devices may have been counted wrongly, or be another workflow's by now."""
 DEATHS = 2
 """How often a job is begun whose worker dies."""
 PARENT = "ARCFOLD_SNAKEMAKE"
@@ -105,7 +108,7 @@ def try_once(folder: str, job: str) -> tuple[int | None, bool]:
 
     Moves to another worker that is free while its own has no device yet.
     """
-    slot = free_slot(folder) or new_slot(folder)
+    slot = free_slot(folder) or freed_slot(folder) or new_slot(folder)
     while True:
         ended = slot.run(job, lambda: free_slot(folder))
         if not isinstance(ended, Slot):
@@ -123,6 +126,42 @@ def free_slot(folder: str) -> Slot | None:
                 return slot
             slot.close()
     return None
+
+
+def freed_slot(folder: str) -> Slot | None:
+    """The slot of the next worker that has nothing to do, as long as all devices have busy workers."""
+    wanted = int(folder.rpartition("gpu")[2])
+    devices = count_devices() // wanted if wanted else 0
+    until = time.monotonic() + PATIENCE
+    while devices and count_busy(folder) >= devices and time.monotonic() < until:
+        time.sleep(LOOK)
+        exit_without_parent()
+        if slot := free_slot(folder):
+            return slot
+    return None
+
+
+def count_busy(folder: str) -> int:
+    """The number of slots that clients hold, whether their workers have begun or not."""
+    busy = 0
+    for name in os.listdir(folder):
+        if name.startswith("slot-") and name.endswith(".lock"):
+            if slot := Slot.take(folder, name.removesuffix(".lock")):
+                slot.close()
+            else:
+                busy += 1
+    return busy
+
+
+def count_devices() -> int:
+    """The GPUs that jobs may use, counted without asking a driver; 0 where none is seen or a card may be divided."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return 0 if named.strip() in ("", "-1") else named.count(",") + 1
+    # two files stand there on every driver that can divide cards, further ones for the parts of a divided one
+    if os.path.isdir("/dev/nvidia-caps") and len(os.listdir("/dev/nvidia-caps")) > 2:
+        return 0
+    return sum(name.removeprefix("nvidia").isdigit() for name in os.listdir("/dev") if name.startswith("nvidia"))
 
 
 def new_slot(folder: str) -> Slot:

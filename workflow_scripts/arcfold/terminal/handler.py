@@ -215,8 +215,10 @@ class TableHandler(logging.Handler):
         if gpus := sum(job.gpus for job in jobs):
             if self._devices_here is None:
                 self._devices_here = count_devices()
-            if self._devices_here:
-                return f"GPUs {gpus} of {self._gpus or self._devices_here}"
+            # a job that waits until a device is free counts as none
+            if here := self._devices_here:
+                there = min(self._gpus or here, here)
+                return f"GPUs {min(gpus, there)} of {there}"
         cores = sum(job.threads for job in jobs)
         return f"cores {cores}" + (f" of {self._cores}" if self._cores is not None else "")
 
