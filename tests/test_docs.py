@@ -218,7 +218,7 @@ def test_a_record_has_the_figures_of_the_file_it_is_made_from() -> None:
     made = program("record").make_record(result, "what", "command")["figures"]
     kept = json.loads(read(ROOT / "docs" / "measured" / "base_15m.json"))["figures"]
     assert made.keys() == kept.keys()
-    assert made["gpu_hours"] == pytest.approx((458.4 * 1 + (942.7 - 458.4) * 2) / 3600)
+    assert made["gpu_hours"] == pytest.approx((353.5 * 4 + (862.6 - 353.5) * 4) / 3600)
     assert all(kept[name] == pytest.approx(value) for name, value in made.items())
 
 

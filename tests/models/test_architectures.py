@@ -40,7 +40,7 @@ def test_targets_are_checked_by_the_models_config(tmp_path: Path) -> None:
     embedded = ROOT / "resources" / "base-15m"
     check_targets(["q_proj", "down_proj", *EMBEDDINGS], embedded)
     with pytest.raises(
-        InputError, match=r"'q_prj' is no linear layer of .*, a qwen3 model \(did you mean q_proj\?\), ex"
+        InputError, match=r"'q_prj' is no linear layer of .* \(model type arcfold_qwen3\) \(did you mean q_proj\?\), ex"
     ):
         check_targets(["q_proj", "q_prj"], embedded)
     with pytest.raises(InputError, match="only embed_tokens, lm_head, expected at least one layer for a LoRA"):

@@ -31,7 +31,7 @@ def test_the_embedded_models_ids_are_those_of_its_card():
     ids = {str(digit): digit for digit in range(10)} | {"\n": 10, "I": 11, "O": 12, "<eos>": 13}
     assert token_ids(EMBEDDED, "embedded") == ids
     record = model_record("base-15m", EMBEDDED, "embedded")
-    assert (record["architecture"], record["positions"]) == ("Qwen3ForCausalLM", 8192)
+    assert (record["architecture"], record["positions"]) == ("ArcfoldQwen3ForCausalLM", 8192)
     assert codec_of(record).end == 13
     assert codec_of(record).longest_reply == 931
 

@@ -20,8 +20,6 @@ from arcfold.models.base import BaseModel
 from arcfold.models.positions import MODEL_TYPE
 from arcfold.training.backends import choose_backend, packed_refusal
 
-BASE = ROOT / "resources" / "base-15m"
-
 
 @pytest.fixture
 def unsloth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,14 +146,16 @@ def test_a_mistral_that_says_nothing_has_its_architectures_window() -> None:
 
 
 @pytest.mark.usefixtures("unsloth")
-def test_a_name_decides() -> None:
-    assert choose(BASE, "trl") == "trl"
-    assert choose(BASE, "transformers") == "trl"
-    assert choose(BASE, "packed", quantization="4bit") == "packed"
-    assert choose(BASE, "unsloth") == "unsloth"
+def test_a_name_decides(tmp_path: Path) -> None:
+    folder = folder_of(tiny_model("qwen3", vocabulary=16), tmp_path / "model")
+    assert choose(folder, "trl") == "trl"
+    assert choose(folder, "transformers") == "trl"
+    assert choose(folder, "packed", quantization="4bit") == "packed"
+    assert choose(folder, "unsloth") == "unsloth"
 
 
 @without_unsloth
-def test_unsloth_that_is_not_installed_is_named_with_its_remedy() -> None:
+def test_unsloth_that_is_not_installed_is_named_with_its_remedy(tmp_path: Path) -> None:
+    folder = folder_of(tiny_model("qwen3", vocabulary=16), tmp_path / "model")
     with pytest.raises(InputError, match=r"unsloth is not installed, expected the environment of envs/gpu\.lock"):
-        choose(BASE, "unsloth")
+        choose(folder, "unsloth")

@@ -12,12 +12,13 @@ import pytest
 import torch
 from environments import DEVICE, environment_of_tests, needs_unsloth, without_unsloth
 from shipped import ROOT
+from tiny_models import EMBEDDED
 
 from arcfold.jobs.files import InputError
 from arcfold.models.lora import CONFIG, WEIGHTS
+from arcfold.models.stock import write_stock_model
 from arcfold.training.unsloth import unsloth_libraries
 
-BASE = ROOT / "resources" / "base-15m"
 ROUNDING = 1e-4 if DEVICE.type == "cpu" else 1e-2
 """Of losses, relative; Unsloth's kernels for a GPU round float32 too."""
 
@@ -28,6 +29,7 @@ from arcfold.training.unsloth import load, unsloth_libraries
 backend, base, folder, quantization, init = sys.argv[1:6]
 def run():
     from trainings import samples_of, settings_of, train
+    from arcfold.models.base import BaseModel
     from arcfold.models.transformers import load_pretrained
     from environments import DEVICE as device
     if backend == "unsloth":
@@ -46,9 +48,17 @@ print("REPORT " + json.dumps(report))
 """
 
 
-def trained(backend: str, folder: Path, *, init: Path | None = None, quantization: str = "none") -> Any:
-    """The report of a training of the embedded model in a new process that works in an empty folder."""
-    command = [sys.executable, "-c", TRAIN, backend, str(BASE), str(folder), quantization, str(init or "")]
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stock Qwen3 in the shapes of the embedded model, which Unsloth refuses."""
+    folder = tmp_path_factory.mktemp("base") / "stock"
+    write_stock_model(EMBEDDED, folder, seed=0)
+    return folder
+
+
+def trained(backend: str, base: Path, folder: Path, *, init: Path | None = None, quantization: str = "none") -> Any:
+    """The report of a training in a new process that works in an empty folder."""
+    command = [sys.executable, "-c", TRAIN, backend, str(base), str(folder), quantization, str(init or "")]
     here = folder.with_name(f"{folder.name}-here")
     here.mkdir()
     done = subprocess.run(command, env=environment_of_tests(), capture_output=True, text=True, check=False, cwd=here)
@@ -59,18 +69,18 @@ def trained(backend: str, folder: Path, *, init: Path | None = None, quantizatio
 
 
 @needs_unsloth
-def test_it_trains_as_the_packed_backend_does_and_goes_on_from_an_adapter(tmp_path: Path) -> None:
+def test_it_trains_as_the_packed_backend_does_and_goes_on_from_an_adapter(base: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
-    ours = trained("unsloth", tmp_path / "a")
-    packed = trained("packed", tmp_path / "b")
+    ours = trained("unsloth", base, tmp_path / "a")
+    packed = trained("packed", base, tmp_path / "b")
     assert ours["backend"] == "unsloth"
     assert ours["losses"] == pytest.approx(packed["losses"], rel=ROUNDING)
     assert not Path(ours["compiled"]).exists()
     text = (tmp_path / "a" / CONFIG).read_text()
     assert text == (tmp_path / "b" / CONFIG).read_text()
     assert str(ROOT) not in text
-    further, packed = (trained(b, tmp_path / f"{b}-on", init=tmp_path / "b") for b in ("unsloth", "packed"))
+    further, packed = (trained(b, base, tmp_path / f"{b}-on", init=tmp_path / "b") for b in ("unsloth", "packed"))
     assert further["lora"]["continued"] is True
     assert further["losses"] == pytest.approx(packed["losses"], rel=ROUNDING)
     assert further["losses"][0] < ours["losses"][0]

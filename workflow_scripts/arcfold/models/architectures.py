@@ -36,7 +36,7 @@ def check_targets(targets: Sequence[str], folder: str | Path) -> None:
             close = difflib.get_close_matches(name, known, n=1)
             guess = f" (did you mean {close[0]}?)" if close else ""
             raise InputError(
-                f"{shortened(name)!r} is no linear layer of {folder}, a {kind} model{guess}, "
+                f"{shortened(name)!r} is no linear layer of {folder} (model type {kind}){guess}, "
                 f"expected some of {', '.join((*known, *EMBEDDINGS))}"
             )
 

@@ -44,13 +44,14 @@ def write_stock_model(source: str | Path, output: str | Path, seed: int) -> None
     tensors = {name: drawn(shapes[name]) for name in sorted(shapes)}
     with new_folder(output) as folder:
         save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-        write_json(folder / CONFIG, _stock_config(config))
+        write_json(folder / CONFIG, stock_config(config))
         for name in files:
             if name != CONFIG and not name.endswith((".safetensors", ".safetensors.index.json")):
                 shutil.copyfile(source / name, folder / name)
 
 
-def _stock_config(config: dict[str, Any]) -> dict[str, Any]:
+def stock_config(config: dict[str, Any]) -> dict[str, Any]:
+    """The config.json of a stock Qwen3 in the shapes of a Qwen3's, one of ours or a stock one."""
     rope = {key: value for key, value in config["rope_parameters"].items() if key not in rope_keys(2 * AXES)}
     made = {key: value for key, value in config.items() if key != GRID_TOKENS}
     return made | {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "rope_parameters": rope}

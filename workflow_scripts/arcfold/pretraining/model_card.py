@@ -48,7 +48,8 @@ def card(name: str, report: Mapping[str, Any], corpora: Sequence[Mapping[str, An
         f"**Text format.** {_FORMAT}",
         f"**Training.** {progress['tokens']:,} tokens in {progress['steps']:,} steps and {progress['seconds']:,.0f} s, "
         f"{_devices(report)}. Each sample is one task in one of the 8 symmetries and one of the 10! colour "
-        f"permutations, pairs in random order, up to {batches['longest']} tokens; loss on every output but the first.",
+        f"permutations, pairs in random order, up to {batches['longest']} tokens; loss on every output but the first"
+        f"{_loss_on_inputs(report['training'])}.",
         "| corpus | weight | tasks | pairs | source |\n| --- | --- | --- | --- | --- |\n"
         + "\n".join(_row(corpus, report["mixture"]) for corpus in corpora),
         "**Not seen.** No ARC-AGI-1 evaluation task and no task that is new in ARC-AGI-2: every pair of every corpus "
@@ -60,6 +61,11 @@ def card(name: str, report: Mapping[str, Any], corpora: Sequence[Mapping[str, An
         f"`training.json` has the whole curve, all settings and the provenance; commit {_commit(report)}.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _loss_on_inputs(training: Mapping[str, Any]) -> str:
+    weight = training.get("loss_on_inputs", 0)
+    return f", and with weight {weight:g} on every input but the first" if weight else ""
 
 
 def _devices(report: Mapping[str, Any]) -> str:
