@@ -14,12 +14,13 @@ from arcfold.training.samples import fold_samples
 SAMPLES = {"views": 5, "longest": 3000, "mask_first_output": False}
 
 
+@pytest.mark.parametrize("more", [{}, {"pairs": 2}], ids=["all pairs", "two pairs"])
 @pytest.mark.parametrize("text_format", ["embedded", "architects", "nvarc"])
-def test_steps_and_tokens_of_a_training_are_those_of_its_samples(arc, text_format):
+def test_steps_and_tokens_of_a_training_are_those_of_its_samples(arc, text_format, more):
     """A length at which half of the tasks lose demonstrations, and views that are no whole group of eight."""
     tasks, codec = arc["arc2_evaluation"][:24], codec_with_own_ids(text_format)
-    settings = {**SAMPLES, "epochs": 2, "batch": 3, "accumulation": 2}
-    lengths = [len(sample.input_ids) for sample in fold_samples(tasks, codec, seed=3, epochs=2, **SAMPLES)]
+    settings = {**SAMPLES, **more, "epochs": 2, "batch": 3, "accumulation": 2}
+    lengths = [len(sample.input_ids) for sample in fold_samples(tasks, codec, seed=3, epochs=2, **SAMPLES, **more)]
     assert training_work(tasks, codec, 3, settings) == TrainingWork(
         steps=40,  # 24 tasks × 5 views × 2 epochs in steps of 6
         samples=len(lengths),

