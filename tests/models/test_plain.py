@@ -22,6 +22,7 @@ from arcfold.models.loading import model_loader
 from arcfold.models.lora import WEIGHTS, fresh_weights, make_spec, save_adapter
 from arcfold.models.merged import merge_adapter, merge_with_peft
 from arcfold.models.plain import is_plain, load_plain
+from arcfold.models.positions import MODEL_TYPE
 from arcfold.models.transformers import load_pretrained
 from arcfold.search.rescoring import reply_log_probs
 from arcfold.search.search import Query, search
@@ -158,8 +159,14 @@ def test_an_adapter_of_another_base_is_refused(tmp_path: Path) -> None:
         merge_adapter(load_plain(BaseModel.open(folder), CPU), tmp_path / "a", {"name": "c", "hash": "g"})
 
 
-@pytest.mark.parametrize("engine", ["cpu", "gpu"])
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(
+    ("architecture", "engine"),
+    [
+        pytest.param(name, engine, marks=[pytest.mark.slow] * (engine == "gpu" and name not in ("qwen3", MODEL_TYPE)))
+        for name in ARCHITECTURES
+        for engine in ("cpu", "gpu")
+    ],
+)
 def test_search_and_rescoring_give_what_they_give_with_transformers(
     architecture: str, engine: str, tmp_path: Path
 ) -> None:

@@ -142,7 +142,7 @@ def _shifted(source: int, tokens: tuple[int, ...]) -> Iterable[tuple[int, tuple[
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("min_prob", [0.17, 0.02])
+@pytest.mark.parametrize("min_prob", [0.17, pytest.param(0.02, marks=pytest.mark.slow)])
 def test_drafts_change_the_passes_and_not_the_replies(min_prob: float, engine: str) -> None:
     model = shared_embedded_model()
     queries = [Query(prompt, 31) for prompt in _views()]

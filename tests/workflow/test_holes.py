@@ -44,6 +44,7 @@ def test_solved_tasks_that_cannot_fit_are_named_all_at_once_before_anything_runs
     assert not larger.path("results").exists()
 
 
+@pytest.mark.slow
 def test_what_cannot_fit_is_skipped_without_solutions_and_wrong_with_keep_going(larger):
     """One task a fold: one whole fold has nothing to train on and nothing to search."""
     call = larger("results/runs/contest_tiny/submission.json", **CONFIG)

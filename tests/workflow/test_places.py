@@ -92,6 +92,7 @@ def test_make_works_without_a_home_that_can_be_written(blank: Workflow, tmp_path
     assert ended.jobs["score_run"] == 1
 
 
+@pytest.mark.slow
 def test_a_workflow_that_lies_elsewhere_and_cannot_be_written_makes_the_same_bytes(
     blank: Workflow, done: Workflow, tmp_path: Path
 ) -> None:

@@ -102,6 +102,7 @@ def test_an_interrupt_ends_a_run_whose_trainings_would_take_hours(fresh: Workflo
     assert not list(fresh.path("results/store/adapters").rglob("adapter_model.safetensors"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 def test_a_killed_snakemake_leaves_no_worker_and_the_next_call_goes_on(fresh: Workflow) -> None:
     with running(fresh) as process:

@@ -41,7 +41,7 @@ from arcfold.search.candidates import (
 )
 from arcfold.search.rescoring import reply_log_probs
 from arcfold.search.search import search
-from arcfold.training.adapt import of_samples, training_settings
+from arcfold.training.adapt import OF_SAMPLES, training_settings
 from arcfold.training.samples import fold_samples
 from arcfold.training.train import train_adapter
 
@@ -232,7 +232,7 @@ class Bench:
             of = {**of, "batch": 1, "accumulation": 1}
         epochs = max(of["epochs"], -(-needed // (len(tasks) * of["views"])))
         self.clock.lap()
-        drawn = {**of_samples(of), "epochs": epochs}
+        drawn = {**{key: of[key] for key in OF_SAMPLES & of.keys()}, "epochs": epochs}
         samples = fold_samples(tasks, self.base.codec, seed=self.seed, **drawn)[:needed]
         report = train_adapter(
             model,

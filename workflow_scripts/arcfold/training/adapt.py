@@ -27,13 +27,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-OF_SAMPLES = ("epochs", "views", "longest", "mask_first_output", "pairs")
+OF_SAMPLES = frozenset({"epochs", "views", "longest", "mask_first_output", "pairs"})
 """The training settings that decide what the samples are; the others decide how they are trained on."""
-
-
-def of_samples(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What `fold_samples` takes of the config's section `training`."""
-    return {key: settings[key] for key in OF_SAMPLES if key in settings}
 
 
 def adapt(
@@ -65,7 +60,7 @@ def adapt(
     base.check_length(settings["longest"], "training/longest")
     too_long = _too_long(tasks, base, settings["longest"]) if skips else {}
     tasks = [task for task in tasks if task.id not in too_long]
-    samples = fold_samples(tasks, base.codec, seed=seed, **of_samples(settings))
+    samples = fold_samples(tasks, base.codec, seed=seed, **{key: settings[key] for key in OF_SAMPLES & settings.keys()})
     watch.lap("samples")
     longest = max((len(sample.input_ids) for sample in samples), default=0)
     choice = choose_backend(settings["backend"], base, gpus=gpus, longest=longest)

@@ -107,7 +107,7 @@ def main() -> None:
     from arcfold.arc.tasks import tasks_by_id
     from arcfold.jobs.files import read_json
     from arcfold.models.base import BaseModel
-    from arcfold.training.adapt import of_samples, training_settings
+    from arcfold.training.adapt import OF_SAMPLES, training_settings
     from arcfold.training.samples import fold_samples
 
     settings = request["settings"]
@@ -116,7 +116,7 @@ def main() -> None:
         tasks_by_id(request["tasks"], request["ids"]),
         base.codec,
         seed=request["seed"],
-        **of_samples(settings),
+        **{key: settings[key] for key in OF_SAMPLES & settings.keys()},
     )
     chosen = training_settings(settings, seed=request["seed"], threads=request["threads"])
     measured = train(way, base, samples, chosen, request["began"])
