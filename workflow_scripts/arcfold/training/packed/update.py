@@ -145,7 +145,7 @@ class AdamW:
 
     def to_host(self) -> bool:
         moved = [numbers.to_host() for numbers in (*self.means, *self.squares)]
-        self.capturable = False  # the host has to wait for a piece before it lends the next
+        self.capturable = False  # only steps whose numbers stay where they are were ever captured
         return any(moved)
 
     def state(self) -> dict[str, Tensor]:
@@ -211,7 +211,7 @@ class _Numbers:
 
     def load(self, numbers: Tensor) -> None:
         """Takes over what `whole` gave."""
-        for part, given in zip(self.parts, numbers.split(PIECE if self.on_host else self.size), strict=True):
+        for part, given in zip(self.parts, numbers.split([len(part) for part in self.parts]), strict=True):
             part.copy_(given)
 
 
